@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the vmiefs authors
+ *
+ * A directory as a store: keys are paths below it. Nothing outside the
+ * directory can be reached (openat2 with RESOLVE_BENEATH), and only regular
+ * files are objects. The ETag is made of inode, size and mtime in
+ * nanoseconds; fstat() after each read narrows, but cannot close, the window
+ * in which a write in place goes unseen. */
+#include "config.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "common/checked.h"
+#include "common/pool.h"
+#include "store/store.h"
+
+struct file_store {
+	struct store store;
+	int root; /* directory descriptor */
+};
+
+struct file_object {
+	struct object object;
+	int fd;
+};
+
+/* Open key below the root. Symbolic links are followed as long as they stay
+ * below it. */
+static int open_beneath(const struct file_store *self, const char *key,
+			int flags, struct error *err)
+{
+	struct open_how how = {
+		.flags = (unsigned int)flags | O_CLOEXEC,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
+	};
+	int fd;
+
+	do {
+		fd = (int)syscall(SYS_openat2, self->root, key, &how,
+				  sizeof(how));
+	} while (fd < 0 && (errno == EINTR || errno == EAGAIN));
+	if (fd >= 0)
+		return fd;
+	if (errno == EXDEV || errno == ELOOP)
+		return error_set(err, ERR_DENIED,
+				 "leads out of the mounted directory");
+	return error_errno(err, errno, "cannot open");
+}
+
+static void fill_info(struct object_info *info, const struct stat *st)
+{
+	info->size = (uint64_t)st->st_size;
+	info->mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 +
+			 st->st_mtim.tv_nsec;
+	snprintf(info->etag, sizeof(info->etag), "%llx-%llx-%llx",
+		 (unsigned long long)st->st_ino,
+		 (unsigned long long)st->st_size,
+		 (unsigned long long)info->mtime_ns);
+}
+
+static int file_stat(struct store *store, const char *key,
+		     struct object_info *info, struct error *err)
+{
+	struct file_store *self = (struct file_store *)store;
+	AUTO_CLOSE int fd = open_beneath(self, key, O_PATH, err);
+	struct stat st;
+
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &st))
+		return error_errno(err, errno, "cannot stat");
+	if (!S_ISREG(st.st_mode))
+		return error_set(err, ERR_NOT_FOUND, "is not a regular file");
+	fill_info(info, &st);
+	return 0;
+}
+
+/* Still the object that was opened? */
+static int check_pinned(const struct file_object *self, struct error *err)
+{
+	struct object_info now;
+	struct stat st;
+
+	if (fstat(self->fd, &st))
+		return error_errno(err, errno, "cannot stat");
+	fill_info(&now, &st);
+	if (st.st_nlink == 0)
+		return error_set(err, ERR_STALE,
+				 "was deleted or replaced while open");
+	if (strcmp(now.etag, self->object.info.etag) != 0)
+		return error_set(err, ERR_STALE, "was changed while open");
+	return 0;
+}
+
+/* One preadv2() call; the number of bytes, or -1. */
+static ssize_t read_some(const struct file_object *self, uint64_t offset,
+			 const struct iovec *iov, int iovcnt,
+			 unsigned int flags, struct error *err)
+{
+	ssize_t n;
+
+	do {
+		n = preadv2(self->fd, iov, iovcnt > IOV_MAX ? IOV_MAX : iovcnt,
+			    (off_t)offset,
+			    flags & STORE_NOWAIT ? RWF_NOWAIT : 0);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0 && flags & STORE_NOWAIT &&
+	    (errno == EAGAIN || errno == EOPNOTSUPP))
+		return error_set(err, ERR_AGAIN, "not in memory");
+	if (n < 0)
+		return error_errno(err, errno, "cannot read %llu",
+				   (unsigned long long)offset);
+	return n;
+}
+
+/* Go on after a short read: skip what was filled. */
+static void advance(struct iovec **iov, int *iovcnt, size_t n)
+{
+	while (*iovcnt && n >= (*iov)->iov_len) {
+		n -= (*iov)->iov_len;
+		++*iov;
+		--*iovcnt;
+	}
+	if (n) {
+		(*iov)->iov_base = (char *)(*iov)->iov_base + n;
+		(*iov)->iov_len -= n;
+	}
+}
+
+static int read_rest(const struct file_object *self, uint64_t offset,
+		     const struct iovec *iov, int iovcnt, unsigned int flags,
+		     size_t done, struct error *err)
+{
+	size_t bytes = sizeof(*iov) * (size_t)iovcnt;
+	AUTO_FREE struct iovec *copy = malloc(bytes);
+	struct iovec *rest = copy;
+
+	if (!copy)
+		return error_nomem(err);
+	memcpy(copy, iov, bytes);
+	for (size_t n = done;;) {
+		ssize_t more;
+
+		advance(&rest, &iovcnt, n);
+		offset += n;
+		if (!iovcnt)
+			return 0;
+		more = read_some(self, offset, rest, iovcnt, flags, err);
+		if (more < 0)
+			return -1;
+		if (more == 0)
+			return error_set(err, ERR_STALE,
+					 "was cut off while open");
+		n = (size_t)more;
+	}
+}
+
+static int file_readv(struct object *object, uint64_t offset,
+		      const struct iovec *iov, int iovcnt, unsigned int flags,
+		      struct error *err)
+{
+	struct file_object *self = (struct file_object *)object;
+	size_t length = 0;
+	ssize_t n;
+	int ret = 0;
+
+	for (int i = 0; i < iovcnt; i++)
+		length += iov[i].iov_len;
+	if (!(flags & STORE_NOWAIT))
+		pool_blocking_begin();
+	n = read_some(self, offset, iov, iovcnt, flags, err);
+	if (n < 0)
+		ret = -1;
+	else if ((size_t)n < length)
+		ret = read_rest(self, offset, iov, iovcnt, flags, (size_t)n,
+				err);
+	if (!(flags & STORE_NOWAIT))
+		pool_blocking_end();
+	return ret ? ret : check_pinned(self, err);
+}
+
+static void file_object_close(struct object *object)
+{
+	struct file_object *self = (struct file_object *)object;
+
+	close(self->fd);
+	free(self);
+}
+
+static const struct object_ops file_object_ops = {
+	.readv = file_readv,
+	.close = file_object_close,
+};
+
+static int file_open(struct object **out, struct store *store,
+		     const char *key, const char *etag, struct error *err)
+{
+	struct file_store *self = (struct file_store *)store;
+	AUTO_FREE struct file_object *object = calloc(1, sizeof(*object));
+	AUTO_CLOSE int fd = -1;
+	struct stat st;
+
+	if (!object)
+		return error_nomem(err);
+	/* O_NONBLOCK: opening a FIFO must not wait for its writer. */
+	fd = open_beneath(self, key, O_RDONLY | O_NONBLOCK | O_NOCTTY, err);
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &st))
+		return error_errno(err, errno, "cannot stat");
+	if (!S_ISREG(st.st_mode))
+		return error_set(err, ERR_NOT_FOUND, "is not a regular file");
+	fill_info(&object->object.info, &st);
+	if (etag && strcmp(etag, object->object.info.etag) != 0)
+		return error_set(err, ERR_STALE,
+				 "was replaced since it was listed");
+	object->object.ops = &file_object_ops;
+	object->fd = fd;
+	fd = -1;
+	*out = &take_ptr(object)->object;
+	return 0;
+}
+
+/* Listing. A page is a whole directory: entries are streamed to the caller,
+ * so memory does not depend on how many there are. */
+
+struct listing {
+	const struct file_store *store;
+	const struct list_args *args;
+	store_list_fn *fn;
+	void *arg;
+};
+
+static int list_dir(const struct listing *ls, const char *dir,
+		    const char *filter, struct error *err);
+
+/* One name of directory `dir` ("" or "a/b/"). */
+static int list_name(const struct listing *ls, int fd, const char *dir,
+		     const char *name, struct error *err)
+{
+	char key[STORE_KEY_MAX + 2];
+	struct store_entry entry = { .key = key };
+	struct stat st;
+
+	if ((size_t)snprintf(key, sizeof(key), "%s%s", dir, name) >=
+	    sizeof(key) - 1)
+		return 0; /* no key can be that long */
+	/* A name may vanish between readdir() and here, or be a link that
+	 * leads nowhere or outside: then it is no object. */
+	if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW))
+		return 0;
+	if (S_ISLNK(st.st_mode)) {
+		AUTO_CLOSE int target =
+			open_beneath(ls->store, key, O_PATH, NULL);
+
+		if (target < 0 || fstat(target, &st))
+			return 0;
+		if (S_ISDIR(st.st_mode) && !ls->args->delimiter)
+			return 0; /* a loop of links must end */
+	}
+	if (S_ISREG(st.st_mode)) {
+		fill_info(&entry.info, &st);
+		return ls->fn(ls->arg, &entry, err);
+	}
+	if (!S_ISDIR(st.st_mode))
+		return 0;
+	key[strlen(key) + 1] = '\0'; /* room was kept above */
+	key[strlen(key)] = '/';
+	entry.is_prefix = true;
+	if (ls->args->delimiter)
+		return ls->fn(ls->arg, &entry, err);
+	return list_dir(ls, key, "", err);
+}
+
+static int list_dir(const struct listing *ls, const char *dir,
+		    const char *filter, struct error *err)
+{
+	int fd = open_beneath(ls->store, *dir ? dir : ".",
+			      O_RDONLY | O_DIRECTORY, err);
+	size_t filter_len = strlen(filter);
+	struct dirent *entry;
+	DIR *stream;
+	int ret = 0;
+
+	if (fd < 0)
+		return err && err->kind == ERR_NOT_FOUND ? 0 : -1;
+	stream = fdopendir(fd);
+	if (!stream) {
+		close(fd);
+		return error_nomem(err);
+	}
+	while (!ret && (errno = 0, entry = readdir(stream))) {
+		const char *name = entry->d_name;
+
+		if (!strcmp(name, ".") || !strcmp(name, ".."))
+			continue;
+		if (!strncmp(name, filter, filter_len))
+			ret = list_name(ls, fd, dir, name, err);
+	}
+	if (!ret && !entry && errno)
+		ret = error_errno(err, errno, "cannot list '%s'", dir);
+	closedir(stream);
+	return ret;
+}
+
+static int file_list(struct store *store, const struct list_args *args,
+		     store_list_fn *fn, void *arg, char **continuation,
+		     struct error *err)
+{
+	struct listing ls = { (struct file_store *)store, args, fn, arg };
+	const char *slash = strrchr(args->prefix, '/');
+	size_t dir_len = slash ? (size_t)(slash + 1 - args->prefix) : 0;
+	AUTO_FREE char *dir = strndup(args->prefix, dir_len);
+
+	if (!dir)
+		return error_nomem(err);
+	return list_dir(&ls, dir, args->prefix + dir_len, err);
+}
+
+static void file_close(struct store *store)
+{
+	struct file_store *self = (struct file_store *)store;
+
+	close(self->root);
+	free(self);
+}
+
+static const struct store_ops file_store_ops = {
+	.list = file_list,
+	.stat = file_stat,
+	.open = file_open,
+	.close = file_close,
+};
+
+int file_store_open(struct store **out, const char *path, struct error *err)
+{
+	AUTO_FREE struct file_store *self = calloc(1, sizeof(*self));
+	AUTO_FREE char *real = NULL;
+
+	*out = NULL;
+	if (!self)
+		return error_nomem(err);
+	real = realpath(path, NULL);
+	if (!real)
+		return error_errno(err, errno, "%s", path);
+	if (asprintf(&self->store.url, "file://%s", real) < 0)
+		return error_nomem(err);
+	self->root = open(real, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (self->root < 0) {
+		int errnum = errno;
+
+		free(self->store.url);
+		if (errnum == ENOTDIR)
+			return error_set(err, ERR_ARG, "%s: is not a "
+					 "directory; to look at one container "
+					 "use vmiefs info", path);
+		return error_errno(err, errnum, "%s", path);
+	}
+	self->store.ops = &file_store_ops;
+	self->store.fetch_bytes = 4096;
+	self->store.request_bytes = 512 << 10;
+	*out = &take_ptr(self)->store;
+	return 0;
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the vmiefs authors
+ *
+ * The checked entry points of all stores, and the choice by URL. */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/checked.h"
+#include "common/log.h"
+#include "store/store.h"
+
+int store_open(struct store **out, const char *source, struct error *err)
+{
+	static const char file_scheme[] = "file://";
+	const char *scheme_end = strstr(source, "://");
+
+	*out = NULL;
+	if (!strncmp(source, file_scheme, strlen(file_scheme)))
+		return file_store_open(out, source + strlen(file_scheme), err);
+	if (scheme_end && !memchr(source, '/', (size_t)(scheme_end - source)))
+		return error_set(err, ERR_UNSUPPORTED,
+				 "%s: this kind of source is not supported; "
+				 "give a directory or file:///directory",
+				 source);
+	return file_store_open(out, source, err);
+}
+
+int store_start(struct store *store, struct error *err)
+{
+	return store->ops->start ? store->ops->start(store, err) : 0;
+}
+
+void store_close(struct store *store)
+{
+	char *url;
+
+	if (!store)
+		return;
+	url = store->url;
+	store->ops->close(store);
+	free(url);
+}
+
+int store_list(struct store *store, const struct list_args *args,
+	       store_list_fn *fn, void *arg, char **continuation,
+	       struct error *err)
+{
+	*continuation = NULL;
+	log_debug("list %s prefix '%s'", store->url, args->prefix);
+	return store->ops->list(store, args, fn, arg, continuation, err);
+}
+
+static int check_key(const char *key, struct error *err)
+{
+	if (!*key || *key == '/')
+		return error_set(err, ERR_NOT_FOUND, "'%s' is no key", key);
+	if (strlen(key) > STORE_KEY_MAX)
+		return error_set(err, ERR_NOT_FOUND,
+				 "a key of %zu bytes is above the limit of %d",
+				 strlen(key), STORE_KEY_MAX);
+	return 0;
+}
+
+int store_stat(struct store *store, const char *key, struct object_info *info,
+	       struct error *err)
+{
+	if (check_key(key, err))
+		return -1;
+	return store->ops->stat(store, key, info, err);
+}
+
+int object_open(struct object **out, struct store *store, const char *key,
+		const char *etag, struct error *err)
+{
+	*out = NULL;
+	if (check_key(key, err))
+		return -1;
+	log_debug("open %s/%s", store->url, key);
+	return store->ops->open(out, store, key, etag, err);
+}
+
+void object_close(struct object *object)
+{
+	if (object)
+		object->ops->close(object);
+}
+
+int object_readv(struct object *object, uint64_t offset,
+		 const struct iovec *iov, int iovcnt, unsigned int flags,
+		 struct error *err)
+{
+	uint64_t length = 0;
+
+	for (int i = 0; i < iovcnt; i++)
+		length += iov[i].iov_len;
+	if (!in_range(offset, length, object->info.size))
+		return error_set(err, ERR_CORRUPT, "ends before byte %llu",
+				 (unsigned long long)(offset + length));
+	return object->ops->readv(object, offset, iov, iovcnt, flags, err);
+}

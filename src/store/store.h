@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the vmiefs authors
+ *
+ * A store holds objects: bytes under keys, as in S3. A key is a byte string
+ * without NUL, at most 1024 bytes, segments divided by '/'; it never starts
+ * with '/'. Objects are immutable as far as a reader is concerned: an open
+ * object is pinned to its ETag, and once the key holds something else every
+ * read of it fails with ERR_STALE.
+ *
+ * Threads: all functions may be called from any thread, also in parallel on
+ * one store or object. Any of them may block on I/O unless it says otherwise. */
+#ifndef VMIEFS_STORE_H
+#define VMIEFS_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+
+#define STORE_KEY_MAX  1024 /* bytes without the NUL, S3's limit */
+#define STORE_ETAG_MAX 128  /* with the NUL */
+
+struct object_info {
+	uint64_t size;             /* bytes */
+	int64_t mtime_ns;          /* since 1970 */
+	char etag[STORE_ETAG_MAX]; /* opaque, without quotes */
+};
+
+/* One line of a listing. For a common prefix (a "directory") key ends in '/'
+ * and info is zero. Valid during the callback only. */
+struct store_entry {
+	const char *key;
+	bool is_prefix;
+	struct object_info info;
+};
+
+struct list_args {
+	const char *prefix;       /* "" or e.g. "vms/" or "vms/db" */
+	char delimiter;           /* '/' = one level; 0 = everything below */
+	const char *continuation; /* NULL = from the start */
+	unsigned int max_keys;    /* hint for one page; 0 = the store's own */
+};
+
+/* Return 0 to go on, -1 with err set to stop the listing with that error. */
+typedef int store_list_fn(void *arg, const struct store_entry *entry,
+			  struct error *err);
+
+/* Reading flag: fail with ERR_AGAIN instead of waiting for a device or the
+ * network. A store may always answer ERR_AGAIN. */
+#define STORE_NOWAIT 1u
+
+struct store;
+struct object;
+
+struct object_ops {
+	/* Fill all of iov from offset on or fail; the range lies within the
+	 * object (object_readv() has checked it). */
+	int (*readv)(struct object *object, uint64_t offset,
+		     const struct iovec *iov, int iovcnt, unsigned int flags,
+		     struct error *err);
+	void (*close)(struct object *object);
+};
+
+/* First member of a driver's own object. */
+struct object {
+	const struct object_ops *ops;
+	struct object_info info;
+};
+
+struct store_ops {
+	int (*list)(struct store *store, const struct list_args *args,
+		    store_list_fn *fn, void *arg, char **continuation,
+		    struct error *err);
+	int (*stat)(struct store *store, const char *key,
+		    struct object_info *info, struct error *err);
+	int (*open)(struct object **out, struct store *store, const char *key,
+		    const char *etag, struct error *err);
+	/* Start threads and connections; NULL = nothing to start. */
+	int (*start)(struct store *store, struct error *err);
+	void (*close)(struct store *store);
+};
+
+/* First member of a driver's own store. Filled by the driver's open. */
+struct store {
+	const struct store_ops *ops;
+	char *url;              /* "file:///srv/images": for messages; owned */
+	uint32_t fetch_bytes;   /* a smaller read costs as much as this one */
+	uint32_t request_bytes; /* the largest read worth one request */
+};
+
+/* Open the store that source names: "file:///dir" or a path (a directory).
+ * Checks that it is there. No threads yet; *out is NULL on failure. */
+int store_open(struct store **out, const char *source, struct error *err);
+
+/* Start what needs threads; once, after daemonising, before any other call. */
+int store_start(struct store *store, struct error *err);
+
+/* NULL is legal. All objects must be closed. */
+void store_close(struct store *store);
+
+/* One page: fn sees each entry, in no promised order. *continuation (freed by
+ * the caller) is NULL after the last page, else what the next call needs. An
+ * absent prefix lists nothing. */
+int store_list(struct store *store, const struct list_args *args,
+	       store_list_fn *fn, void *arg, char **continuation,
+	       struct error *err);
+
+/* ERR_NOT_FOUND where no object has that key (a mere prefix is none). */
+int store_stat(struct store *store, const char *key, struct object_info *info,
+	       struct error *err);
+
+/* Open key for reading, pinned to the ETag it has now; with etag, ERR_STALE
+ * if it has another one by now. */
+int object_open(struct object **out, struct store *store, const char *key,
+		const char *etag, struct error *err);
+void object_close(struct object *object); /* NULL is legal */
+
+/* Read exactly all of iov at offset. flags: 0 or STORE_NOWAIT. A range past
+ * the end is ERR_CORRUPT ("ends before"). */
+int object_readv(struct object *object, uint64_t offset,
+		 const struct iovec *iov, int iovcnt, unsigned int flags,
+		 struct error *err);
+
+/* Drivers. */
+int file_store_open(struct store **out, const char *path, struct error *err);
+
+#endif
