@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the vmiefs authors
+"""Build the fuzz targets with clang and libFuzzer and run them one by one.
+
+Each target gets a number of CPU seconds (not wall seconds, so that a busy
+machine tests as much as an idle one), starting from the seeds of seeds.py and
+what earlier runs found. Exit status 1 if any target found something; the
+input is kept in BUILD/findings/."""
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SLICE = 60  # wall seconds in one run of a target
+LIMITS = ["-rss_limit_mb=512", "-timeout=10", "-max_len=262144"]
+
+
+def build(source, folder, targets):
+    """Configure (once) and make the targets with clang, ASan and UBSan."""
+    if os.path.exists(os.path.join(source, "config.status")):
+        sys.exit("the source tree is configured, so it cannot be built "
+                 "elsewhere: make distclean, then build in a folder of its own")
+    os.makedirs(folder, exist_ok=True)
+    if not os.path.exists(os.path.join(folder, "Makefile")):
+        subprocess.run([os.path.join(source, "configure"), "--enable-asan",
+                        "--enable-fuzzing", "CC=clang",
+                        "CFLAGS=-O1 -g", "--quiet"], cwd=folder, check=True)
+    subprocess.run(["make", f"-j{os.cpu_count()}", "-s"]
+                   + [f"tests/fuzz/{target}" for target in targets],
+                   cwd=folder, check=True)
+
+
+def cpu_seconds():
+    """CPU time of all children so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def fuzz(folder, target, seconds):
+    """Run one target for so many CPU seconds; True when it found nothing."""
+    corpus = os.path.join(folder, "corpus", target)
+    seeds = os.path.join(folder, "seeds", target)
+    findings = os.path.join(folder, "findings", "")
+    for path in (corpus, findings):
+        os.makedirs(path, exist_ok=True)
+    subprocess.run([sys.executable, os.path.join(HERE, "seeds.py"), target,
+                    seeds], check=True)
+    start = cpu_seconds()
+    while (left := seconds - (cpu_seconds() - start)) > 0:
+        wall = max(1, min(SLICE, round(left)))
+        command = [os.path.join(folder, "tests", "fuzz", target), *LIMITS,
+                   f"-max_total_time={wall}", "-print_final_stats=1",
+                   f"-artifact_prefix={findings}{target}-", corpus, seeds]
+        run = subprocess.run(command, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, check=False)
+        if run.returncode:
+            sys.stdout.write(run.stdout.decode(errors="replace")[-8000:])
+            return False
+        print(f"{target}: {cpu_seconds() - start:.0f} of {seconds} CPU "
+              f"seconds, {len(os.listdir(corpus))} inputs", flush=True)
+    return True
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--source", required=True)
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("targets", nargs="+")
+    args = parser.parse_args()
+    build(args.source, args.build, args.targets)
+    began = time.monotonic()
+    bad = [target for target in args.targets
+           if not fuzz(args.build, target, args.seconds)]
+    print(f"{len(args.targets)} targets, {time.monotonic() - began:.0f} s, "
+          + (f"findings: {' '.join(bad)}" if bad else "no findings"))
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

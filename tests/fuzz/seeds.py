@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the vmiefs authors
+"""seeds.py TARGET DIR: write the seed inputs of a fuzz target to DIR.
+
+Each target has a function that yields (name, bytes); those of container
+formats live in the format's generator, tests/format/make_FORMAT.py, as
+seeds(target). All inputs are made anew, so that git holds no blobs."""
+import importlib
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "format"))
+
+
+def probe_seeds(target):
+    """Beginnings that formats are recognised by, and what is none."""
+    yield "empty", b""
+    yield "zeroes", bytes(1024)
+    for magic in (b"KDMV", b"COWD", b"# Disk DescriptorFile\n", b"conectix",
+                  b"vhdxfile", b"\x1f\x8b\x08", b"\xbe\xba\xfe\xca\0\0\0\0"):
+        yield magic[:4].hex(), magic + bytes(1024)
+        yield magic[:4].hex() + "-end", bytes(1024) + magic + bytes(504)
+
+
+# Target: the generator module with seeds(), or a function here.
+TARGETS = {
+    "fuzz-probe": probe_seeds,
+}
+
+
+def seeds(target):
+    """Yield (name, bytes) of every seed of target."""
+    source = TARGETS[target]
+    if isinstance(source, str):
+        source = importlib.import_module(source).seeds
+    return source(target)
+
+
+def main():
+    if len(sys.argv) != 3 or sys.argv[1] not in TARGETS:
+        sys.exit(f"usage: seeds.py {'|'.join(TARGETS)} DIR")
+    target, folder = sys.argv[1:]
+    os.makedirs(folder, exist_ok=True)
+    for name, data in seeds(target):
+        with open(os.path.join(folder, name), "wb") as file:
+            file.write(data)
+
+
+if __name__ == "__main__":
+    main()
