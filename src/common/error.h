@@ -24,7 +24,7 @@ enum error_kind {
 	ERR_IO,          /* a local read or write failed: EIO */
 	ERR_NETWORK,     /* a remote store failed; worth a retry: EIO */
 	ERR_TIMEOUT,     /* a deadline passed: ETIMEDOUT */
-	ERR_STALE,       /* the object was replaced since it was opened: ESTALE */
+	ERR_STALE,       /* the object was replaced since its open: ESTALE */
 	ERR_AGAIN,       /* only from SOURCE_NOWAIT calls: would block */
 	ERR_CANCELLED,   /* the caller gave up: EINTR */
 	ERR_BUG,         /* our own mistake: EIO */

@@ -48,7 +48,7 @@ struct container_options {
 };
 
 struct container_disk {
-	const char *name;  /* OVA: member or disk id; else the key's last part */
+	const char *name;  /* OVA: member or disk id; else the key's end */
 	struct map *map;   /* NULL where error is set */
 	uint64_t capacity; /* by the OVF, 0 = not known */
 	struct error error;

@@ -27,7 +27,7 @@ struct ova_disk {
 	const char *name;      /* "app-disk1.vmdk": file name, or the disk id
 				* where it has no file; unique; without .raw */
 	struct source *source; /* its stored bytes, chunks joined; borrowed;
-				* NULL for an empty disk or where error is set */
+				* NULL for an empty disk or if error is set */
 	uint64_t capacity;     /* bytes by the OVF, 0 = not known */
 	const char *disk_id;   /* ovf:diskId; of the first where several
 				* Disk elements name one file */

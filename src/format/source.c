@@ -239,7 +239,8 @@ static int concat_readv(struct source *source, uint64_t offset,
 {
 	struct concat_source *self = (struct concat_source *)source;
 	uint64_t left = iov_length(iov, iovcnt);
-	AUTO_FREE struct iovec *copy = malloc(sizeof(*iov) * (size_t)iovcnt);
+	AUTO_FREE struct iovec *copy =
+		reallocarray(NULL, (size_t)iovcnt, sizeof(*iov));
 	struct iovec *rest = copy, piece[IOV_LOCAL];
 
 	if (!copy)

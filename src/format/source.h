@@ -87,7 +87,8 @@ void page_cache_free(struct page_cache *cache);
 
 /* `below` seen through the cache: what drivers read tables through. With
  * SOURCE_NOWAIT a page that is neither cached nor readable at once is
- * ERR_AGAIN. cache == NULL gives another reference to below. Not for payload. */
+ * ERR_AGAIN. cache == NULL gives another reference to below. Not for
+ * payload. */
 int source_cached(struct source **out, struct source *below,
 		  struct page_cache *cache, struct error *err);
 

@@ -8,7 +8,8 @@
  * read of it fails with ERR_STALE.
  *
  * Threads: all functions may be called from any thread, also in parallel on
- * one store or object. Any of them may block on I/O unless it says otherwise. */
+ * one store or object. Any of them may block on I/O unless it says
+ * otherwise. */
 #ifndef VMIEFS_STORE_H
 #define VMIEFS_STORE_H
 

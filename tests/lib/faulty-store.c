@@ -179,7 +179,7 @@ static int passage_begin(struct passage *p, unsigned int flags,
 	if (matches && flags & STORE_NOWAIT && would_wait(self, &p->faults)) {
 		self->stats.refused++;
 		pthread_mutex_unlock(&self->lock);
-		return error_set(err, ERR_AGAIN, "the store is slow on purpose");
+		return error_set(err, ERR_AGAIN, "the store is slow by order");
 	}
 	note_begin(self, p);
 	if (matches) {

@@ -101,11 +101,12 @@ static void test_defaults(void)
 
 static void test_forms(void)
 {
-	const char *words[] = { "test", "-vfv", "src", "-o", "memory=2g,umask=077",
-			  "-olog=/a\\,b,,order=name", "--jobs=3", "-j4",
-			  "--jobs", "5", "-o", "caching,nocaching", "-o",
-			  "fsname=x,noatime,timeout=1500ms,x-systemd.after=y",
-			  "--", "--dst", NULL };
+	const char *words[] = {
+		"test", "-vfv", "src", "-o", "memory=2g,umask=077",
+		"-olog=/a\\,b,,order=name", "--jobs=3", "-j4", "--jobs", "5",
+		"-o", "caching,nocaching", "-o",
+		"fsname=x,noatime,timeout=1500ms,x-systemd.after=y", "--",
+		"--dst", NULL };
 	struct target t;
 	struct error err;
 	char *args[3];

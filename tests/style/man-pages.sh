@@ -1,0 +1,34 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the vmiefs authors
+#
+# The man pages format without a warning, by groff and by mandoc.
+
+. "${0%/*}/../functions.sh"
+
+lint_groff() {
+	local out
+
+	out=$(groff -man -Tutf8 -ww -z "$1" 2>&1)
+	printf '%s' "$out"
+	[ -z "$out" ]
+}
+
+lint_mandoc() {
+	# Style hints of mandoc's own, such as on dates, do not count.
+	mandoc -Tlint -Wwarning "$1"
+}
+
+printf '.TH A 1\n.SH B\n.XY\n' >"$tmp/bad.1"
+shopt -s nullglob
+for tool in groff mandoc; do
+	if ! command -v $tool >/dev/null; then
+		skip "man pages by $tool" "$tool is missing"
+		continue
+	fi
+	fails "$tool finds a mistake" "XY" "lint_$tool" "$tmp/bad.1"
+	for page in "$top_srcdir"/man/*.[1-8]; do
+		ok "${page##*/} by $tool" "lint_$tool" "$page"
+	done
+done
+done_testing
