@@ -179,3 +179,8 @@ int guest_child_stop(struct guest_child *child)
 	child->pid = 0;
 	return status;
 }
+
+void guest_child_settle(void)
+{
+	close_range(3, ~0u, 0);
+}

@@ -56,4 +56,7 @@ MUST_CHECK int guest_child_answer(struct guest_child *child,
  * waitpid() says, or -1. */
 int guest_child_stop(struct guest_child *child);
 
+/* In the child, first thing: close all descriptors but its three. */
+void guest_child_settle(void);
+
 #endif

@@ -88,7 +88,7 @@ int guest_probe_main(void)
 	struct guest_frame hello;
 	struct error err = { 0 };
 
-	close_range(3, ~0u, 0);
+	guest_child_settle();
 	/* jansson would open /dev/urandom; all keys here are our own. */
 	json_object_seed(1);
 	if (read(GUEST_LINE_FD, &hello, sizeof(hello)) !=

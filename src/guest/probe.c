@@ -228,8 +228,8 @@ int guest_probe(json_t **out, const struct guest_disk *disk, struct error *err)
 		return error_nomem(err);
 	ret = run(out, &session, err);
 	status = guest_child_stop(&session.child);
-	if (ret && status > 0 && WIFSIGNALED(status) &&
-	    WTERMSIG(status) != SIGKILL)
+	if (ret && err->kind == ERR_CORRUPT && status > 0 &&
+	    WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL)
 		error_set(err, ERR_CORRUPT, "the probing process was stopped "
 			  "by signal %d", WTERMSIG(status));
 	if (session.file >= 0)
