@@ -6,8 +6,8 @@
  * byte and takes GUEST_RESULT or GUEST_FAILED as the last one.
  *
  * The child's descriptors: 0 the line, 1 the disk (read only), 2 /dev/null. */
-#ifndef VMIEFS_GUEST_CHILD_H
-#define VMIEFS_GUEST_CHILD_H
+#ifndef VMIEFS_CHILD_H
+#define VMIEFS_CHILD_H
 
 #include <stdint.h>
 #include <sys/types.h>

@@ -2,8 +2,8 @@
  * Copyright the vmiefs authors
  *
  * Where file systems keep what libblkid reads away from both ends. */
-#ifndef VMIEFS_GUEST_METADATA_H
-#define VMIEFS_GUEST_METADATA_H
+#ifndef VMIEFS_METADATA_H
+#define VMIEFS_METADATA_H
 
 #include "guest/scan.h"
 

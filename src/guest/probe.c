@@ -121,7 +121,8 @@ static int take_failure(struct session *session, uint32_t length,
 	char text[GUEST_TEXT_OUT_MAX + 1];
 
 	if (length > GUEST_TEXT_OUT_MAX)
-		return error_set(err, ERR_CORRUPT, "the probing process failed");
+		return error_set(err, ERR_CORRUPT,
+				 "the probing process failed");
 	if (guest_child_receive(&session->child, text, length, err))
 		return -1;
 	text[length] = '\0';
@@ -174,8 +175,8 @@ static int serve(json_t **out, struct session *session, struct error *err)
 		case GUEST_FAILED:
 			return take_failure(session, frame.length, err);
 		default:
-			return error_set(err, ERR_CORRUPT, "the probing process "
-					 "talks nonsense");
+			return error_set(err, ERR_CORRUPT,
+					 "the probing process talks nonsense");
 		}
 	}
 }
@@ -228,7 +229,7 @@ int guest_probe(json_t **out, const struct guest_disk *disk, struct error *err)
 		return error_nomem(err);
 	ret = run(out, &session, err);
 	status = guest_child_stop(&session.child);
-	if (ret && err->kind == ERR_CORRUPT && status > 0 &&
+	if (ret && err && err->kind == ERR_CORRUPT && status > 0 &&
 	    WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL)
 		error_set(err, ERR_CORRUPT, "the probing process was stopped "
 			  "by signal %d", WTERMSIG(status));

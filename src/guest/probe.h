@@ -10,8 +10,8 @@
  *
  * A program that calls guest_probe() must call guest_probe_main() first thing
  * in its main() when argv[1] is GUEST_PROBE_ARG. */
-#ifndef VMIEFS_GUEST_PROBE_H
-#define VMIEFS_GUEST_PROBE_H
+#ifndef VMIEFS_PROBE_H
+#define VMIEFS_PROBE_H
 
 #include <jansson.h>
 #include <stdint.h>

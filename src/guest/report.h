@@ -3,8 +3,8 @@
  *
  * The child's answer is hostile too: only what fits the documented shape gets
  * through. */
-#ifndef VMIEFS_GUEST_REPORT_H
-#define VMIEFS_GUEST_REPORT_H
+#ifndef VMIEFS_REPORT_H
+#define VMIEFS_REPORT_H
 
 #include <jansson.h>
 #include <stddef.h>

@@ -2,8 +2,8 @@
  * Copyright the vmiefs authors
  *
  * The cage of the process that parses guests' bytes. */
-#ifndef VMIEFS_GUEST_SANDBOX_H
-#define VMIEFS_GUEST_SANDBOX_H
+#ifndef VMIEFS_SANDBOX_H
+#define VMIEFS_SANDBOX_H
 
 #include "common/cleanup.h"
 #include "common/error.h"

@@ -3,8 +3,8 @@
  *
  * libblkid over a file that is filled on demand: what the child does. Never
  * call it in a process that has something to lose. */
-#ifndef VMIEFS_GUEST_SCAN_H
-#define VMIEFS_GUEST_SCAN_H
+#ifndef VMIEFS_SCAN_H
+#define VMIEFS_SCAN_H
 
 #include <jansson.h>
 #include <stdint.h>

@@ -2,8 +2,8 @@
  * Copyright the vmiefs authors
  *
  * Names and labels that a guest wrote, as JSON strings. */
-#ifndef VMIEFS_GUEST_TEXT_H
-#define VMIEFS_GUEST_TEXT_H
+#ifndef VMIEFS_TEXT_H
+#define VMIEFS_TEXT_H
 
 #include <jansson.h>
 

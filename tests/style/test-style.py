@@ -142,7 +142,8 @@ def check_lines(texts):
 def layer_of(path):
     """Rank of the layer that a file of src/ belongs to."""
     parts = path.split("/")
-    return LAYERS.index(parts[1] if len(parts) > 2 else "main")
+    folder = parts[1] if len(parts) > 2 else "main"
+    return LAYERS.index("main" if folder == "command" else folder)
 
 
 def include_findings(path, text):
