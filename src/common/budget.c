@@ -68,6 +68,11 @@ static uint64_t take(struct budget *budget, uint64_t bytes)
 	return 0;
 }
 
+bool budget_try_free(struct budget *budget, uint64_t bytes)
+{
+	return take(budget, bytes) == 0;
+}
+
 bool budget_try(struct budget *budget, uint64_t bytes)
 {
 	uint64_t missing = take(budget, bytes);

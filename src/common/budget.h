@@ -36,6 +36,9 @@ void budget_add_reclaimer(struct budget *budget, budget_reclaim_fn *fn,
 /* Take `bytes`, evicting if needed. False when that is impossible now. */
 MUST_CHECK bool budget_try(struct budget *budget, uint64_t bytes);
 
+/* As budget_try(), but without asking anybody to evict. */
+MUST_CHECK bool budget_try_free(struct budget *budget, uint64_t bytes);
+
 /* As budget_try(), but an error (ERR_NOMEM naming -o memory=) on failure. */
 MUST_CHECK int budget_reserve(struct budget *budget, uint64_t bytes,
 			      const char *what, struct error *err);

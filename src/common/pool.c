@@ -64,6 +64,11 @@ int pool_new(struct pool **out, const char *name, unsigned int cores,
 	return 0;
 }
 
+unsigned int pool_cores(const struct pool *pool)
+{
+	return pool->cores;
+}
+
 static bool has_work(const struct pool *pool)
 {
 	return pool->queues[JOB_URGENT].head ||

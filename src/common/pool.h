@@ -30,6 +30,9 @@ enum job_priority {
 int pool_new(struct pool **out, const char *name, unsigned int cores,
 	     unsigned int max_threads, struct error *err);
 
+/* How many jobs compute at once. */
+unsigned int pool_cores(const struct pool *pool);
+
 /* Refuses new jobs, runs those queued, waits for all and frees. */
 void pool_free(struct pool *pool);
 

@@ -56,9 +56,11 @@ typedef void disk_read_fn(void *arg, const struct iovec *iov, int iovcnt,
 #define DISK_READ_MAX (1u << 20) /* bytes in one asynchronous read */
 
 /* Read [offset, offset + length), within the disk, length 1..DISK_READ_MAX.
- * done() is called exactly once: before this returns when all is at hand
- * (then *handle is NULL), else from an engine thread. Unless *handle is NULL
- * the caller releases it with disk_read_release(). Never blocks on I/O. */
+ * done() is called exactly once: in this thread before this returns when all
+ * is at hand, else in an engine thread, perhaps also before this returns (what
+ * arg points at must live until both have happened). *handle is NULL when the
+ * read is over already; otherwise the caller releases it with
+ * disk_read_release(). Never blocks on I/O. */
 void disk_read_async(struct disk *disk, uint64_t offset, uint32_t length,
 		     disk_read_fn *done, void *arg,
 		     struct disk_read **handle);
