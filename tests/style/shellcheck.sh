@@ -17,7 +17,8 @@ scripts() {
 printf "#!/bin/bash\necho \$1\n" >"$tmp/bad.sh"
 fails "shellcheck finds an unquoted word" SC2086 shellcheck "$tmp/bad.sh"
 while read -r script; do
-	ok "$script" shellcheck --external-sources --source-path=SCRIPTDIR \
-		--exclude=SC1091,SC2317 --shell=bash "$script"
+	ok "$script" shellcheck --external-sources --shell=bash \
+		--source-path=SCRIPTDIR --source-path=SCRIPTDIR/.. \
+		--exclude=SC1091,SC2317 "$script"
 done < <(scripts | sort -u)
 done_testing

@@ -294,7 +294,8 @@ static int command_info(struct mapcat *self, struct error *err)
 
 	json_object_set_new(object, "format", json_string(map->format->name));
 	json_object_set_new(object, "subformat", json_string(map->subformat));
-	json_object_set_new(object, "size", json_integer((json_int_t)map->size));
+	json_object_set_new(object, "size",
+			    json_integer((json_int_t)map->size));
 	json_object_set_new(object, "unit", json_integer(map->unit_bytes));
 	json_object_set_new(object, "holes",
 			    json_boolean(map->can_have_holes));
