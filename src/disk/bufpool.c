@@ -154,3 +154,40 @@ void buffer_put(struct bufpool *pool, void *buffer, size_t size)
 	pool->free[class] = back;
 	pthread_mutex_unlock(&pool->lock);
 }
+
+int spare_init(struct spare *spare, struct bufpool *pool, size_t size,
+	       struct error *err)
+{
+	pthread_mutex_init(&spare->lock, NULL);
+	spare->size = size;
+	spare->buffer = buffer_get(pool, size);
+	return spare->buffer ? 0 : error_nomem(err);
+}
+
+void spare_destroy(struct spare *spare, struct bufpool *pool)
+{
+	if (!spare->size)
+		return; /* never set up */
+	buffer_put(pool, spare->buffer, spare->size);
+	pthread_mutex_destroy(&spare->lock);
+}
+
+void *spare_get(struct spare *spare, struct bufpool *pool, size_t size)
+{
+	void *buffer = buffer_get(pool, size);
+
+	assert(size <= spare->size);
+	if (buffer)
+		return buffer;
+	pthread_mutex_lock(&spare->lock);
+	return spare->buffer;
+}
+
+void spare_put(struct spare *spare, struct bufpool *pool, void *buffer,
+	       size_t size)
+{
+	if (buffer == spare->buffer)
+		pthread_mutex_unlock(&spare->lock);
+	else
+		buffer_put(pool, buffer, size);
+}

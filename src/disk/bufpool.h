@@ -9,6 +9,7 @@
 #ifndef VMIEFS_BUFPOOL_H
 #define VMIEFS_BUFPOOL_H
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,5 +37,23 @@ void *buffer_get(struct bufpool *pool, size_t size);
 
 /* size as given to buffer_get(). NULL is legal. */
 void buffer_put(struct bufpool *pool, void *buffer, size_t size);
+
+/* One buffer set aside, so that a step that needs memory can always be taken,
+ * however full the budget is: those who get no other take turns with it. */
+struct spare {
+	pthread_mutex_t lock; /* held by who uses the buffer */
+	void *buffer;
+	size_t size;
+};
+
+int spare_init(struct spare *spare, struct bufpool *pool, size_t size,
+	       struct error *err);
+void spare_destroy(struct spare *spare, struct bufpool *pool);
+
+/* buffer_get(), else the spare (at least size bytes), for which it may wait.
+ * Who holds one spare may wait only for a later one of the same engine. */
+void *spare_get(struct spare *spare, struct bufpool *pool, size_t size);
+void spare_put(struct spare *spare, struct bufpool *pool, void *buffer,
+	       size_t size);
 
 #endif

@@ -38,7 +38,6 @@ int engine_new(struct engine **out, const struct engine_options *options,
 						   TIMEOUT_DEFAULT;
 	engine->starved_tail = &engine->starved_head;
 	pthread_mutex_init(&engine->lock, NULL);
-	pthread_mutex_init(&engine->spare_lock, NULL);
 	pthread_cond_init(&engine->idle, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -50,16 +49,17 @@ int engine_new(struct engine **out, const struct engine_options *options,
 	    blocks_new(&engine->blocks, engine, err) ||
 	    page_cache_new(&engine->pages, engine->budget, err) ||
 	    pool_new(&engine->pool, "vmiefs-read", options->threads,
-		     THREADS_MAX, err)) {
+		     THREADS_MAX, err) ||
+	    spare_init(&engine->spare_group, engine->buffers,
+		       BUFFER_BYTES_MAX, err) ||
+	    spare_init(&engine->spare_fetch, engine->buffers,
+		       2 * FORMAT_UNIT_MAX, err) ||
+	    spare_init(&engine->spare_unit, engine->buffers,
+		       FORMAT_UNIT_MAX, err)) {
 		engine_free(engine);
 		return -1;
 	}
 	engine->cores = pool_cores(engine->pool);
-	engine->spare = buffer_get(engine->buffers, SPARE_BYTES);
-	if (!engine->spare) {
-		engine_free(engine);
-		return error_nomem(err);
-	}
 	*out = engine;
 	return 0;
 }
@@ -70,14 +70,15 @@ void engine_free(struct engine *engine)
 		return;
 	pool_free(engine->pool);
 	reaper_stop(engine);
-	buffer_put(engine->buffers, engine->spare, SPARE_BYTES);
+	spare_destroy(&engine->spare_unit, engine->buffers);
+	spare_destroy(&engine->spare_fetch, engine->buffers);
+	spare_destroy(&engine->spare_group, engine->buffers);
 	blocks_free(engine->blocks);
 	page_cache_free(engine->pages);
 	bufpool_free(engine->buffers);
 	budget_free(engine->budget);
 	pthread_cond_destroy(&engine->reap);
 	pthread_cond_destroy(&engine->idle);
-	pthread_mutex_destroy(&engine->spare_lock);
 	pthread_mutex_destroy(&engine->lock);
 	free(engine);
 }

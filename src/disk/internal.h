@@ -112,8 +112,9 @@ struct engine {
 	bool reaper_started, reaper_asleep, closing;
 	bool have_failed;              /* blocks with expires_ms set */
 
-	pthread_mutex_t spare_lock;    /* load.c: the last-resort buffer */
-	void *spare;
+	/* load.c, in the order in which one load may take them: a group's
+	 * packed bytes, a unit fetched again, an unpacked unit. */
+	struct spare spare_group, spare_fetch, spare_unit;
 	atomic_ullong counters[COUNTERS];
 };
 
@@ -144,9 +145,6 @@ struct load {
  * Fails only with flags SOURCE_NOWAIT: ERR_AGAIN, and nothing has happened,
  * when it would wait. */
 int load_fill(struct load *load, unsigned int flags, struct error *err);
-
-/* Bytes that the spare buffer takes from the budget. */
-#define SPARE_BYTES BUFFER_BYTES_MAX
 
 /* answer.c */
 

@@ -209,15 +209,14 @@ static int unpack_size(struct fill *fill, const struct extent *unit,
 
 	if (target)
 		return unpack_to(fill, unit, packed, size, target, err);
-	temporary = buffer_get(fill->engine->buffers, unit->unpacked);
-	if (!temporary)
-		return error_set(err, ERR_NOMEM, "no memory to unpack %u "
-				 "bytes; raise -o memory=", unit->unpacked);
+	temporary = spare_get(&fill->engine->spare_unit,
+			      fill->engine->buffers, unit->unpacked);
 	ret = unpack_to(fill, unit, packed, size, temporary, err);
 	copy.data = temporary;
 	if (!ret)
 		each_part(fill, unit->offset, unit->length, copy_part, &copy);
-	buffer_put(fill->engine->buffers, temporary, unit->unpacked);
+	spare_put(&fill->engine->spare_unit, fill->engine->buffers, temporary,
+		  unit->unpacked);
 	return ret;
 }
 
@@ -251,30 +250,15 @@ static int unpack(struct fill *fill, const struct extent *unit,
 	if (MARKER_BYTES + (uint64_t)size <= have)
 		return unpack_size(fill, unit, marker + MARKER_BYTES, size,
 				   err);
-	all = buffer_get(fill->engine->buffers, size);
-	if (!all)
-		return error_set(err, ERR_NOMEM, "no memory to fetch %u "
-				 "bytes; raise -o memory=", size);
+	all = spare_get(&fill->engine->spare_fetch, fill->engine->buffers,
+			size);
 	ret = source_read(unit->source, unit->at + MARKER_BYTES, all, size,
 			  fill->flags, err);
 	if (!ret)
 		ret = unpack_size(fill, unit, all, size, err);
-	buffer_put(fill->engine->buffers, all, size);
+	spare_put(&fill->engine->spare_fetch, fill->engine->buffers, all,
+		  size);
 	return ret;
-}
-
-/* Memory for a group's packed bytes. The spare buffer makes sure that one
- * group can always be read, however full the budget is; *spare says that it
- * was taken. */
-static void *packed_memory(struct engine *engine, uint64_t size, bool *spare)
-{
-	void *buffer = buffer_get(engine->buffers, size);
-
-	*spare = !buffer;
-	if (buffer)
-		return buffer;
-	pthread_mutex_lock(&engine->spare_lock);
-	return engine->spare;
 }
 
 static int read_packed(struct fill *fill, const struct group *group,
@@ -282,8 +266,8 @@ static int read_packed(struct fill *fill, const struct group *group,
 {
 	uint64_t size = group->end - group->start;
 	struct error why = { 0 };
-	bool spare;
-	char *packed = packed_memory(fill->engine, size, &spare);
+	struct engine *engine = fill->engine;
+	char *packed = spare_get(&engine->spare_group, engine->buffers, size);
 	struct iovec iov = { packed, size };
 	int ret = group_read(fill, group, &iov, 1, err);
 
@@ -301,10 +285,7 @@ static int read_packed(struct fill *fill, const struct group *group,
 			mark_bad(fill, unit, &why);
 		}
 	}
-	if (spare)
-		pthread_mutex_unlock(&fill->engine->spare_lock);
-	else
-		buffer_put(fill->engine->buffers, packed, size);
+	spare_put(&engine->spare_group, engine->buffers, packed, size);
 	return ret;
 }
 
@@ -422,7 +403,8 @@ static size_t fill_without_reading(struct fill *fill, struct extents *ex)
 static int fill_pieces(struct fill *fill, struct extents *ex,
 		       struct error *err)
 {
-	uint32_t most = (uint32_t)min_u64(fill->disk->map->source->request_bytes,
+	const struct source *source = fill->disk->map->source;
+	uint32_t most = (uint32_t)min_u64(source->request_bytes,
 					  BUFFER_BYTES_MAX);
 	size_t n = fill_without_reading(fill, ex);
 
