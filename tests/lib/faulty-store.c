@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/pool.h"
 #include "tests/lib/faulty-store.h"
 
 #define POLL_MS 10 /* how often a hanging call looks for its file */
@@ -62,8 +63,10 @@ static void sleep_ns(uint64_t ns)
 	struct timespec ts = { (time_t)(ns / 1000000000),
 			       (long)(ns % 1000000000) };
 
+	pool_blocking_begin();
 	while (nanosleep(&ts, &ts))
 		;
+	pool_blocking_end();
 }
 
 static bool faults_match(const struct faults *faults, enum faulty_call call,
@@ -129,7 +132,10 @@ static bool touches_bad(const struct passage *p)
 /* Under the lock: wait until nothing makes the call hang any more. */
 static void hang(struct faulty_store *self, const struct passage *p)
 {
+	if (!self->hang && !file_exists(p->faults.hang_file))
+		return;
 	self->stats.hanging++;
+	pool_blocking_begin();
 	while (self->hang || file_exists(p->faults.hang_file)) {
 		struct timespec until;
 
@@ -141,6 +147,7 @@ static void hang(struct faulty_store *self, const struct passage *p)
 		}
 		pthread_cond_timedwait(&self->released, &self->lock, &until);
 	}
+	pool_blocking_end();
 	self->stats.hanging--;
 }
 
