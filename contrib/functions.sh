@@ -167,13 +167,17 @@ build_program() {
 	"$source/configure" "$@" && make -j"$(nproc)"
 }
 
+take_off() {
+	umount "$1" || fusermount3 -u "$1" || umount -l "$1" ||
+		fusermount3 -u -z "$1"
+} 2>/dev/null
+
 # Take off whatever is still mounted below a folder.
 unmount_below() {
 	local dir
 
 	while read -r dir; do
-		umount "$dir" || fusermount3 -u "$dir" || umount -l "$dir" ||
-			fusermount3 -u -z "$dir"
-	done 2>/dev/null < <(awk -v below="$1/" 'index($5, below) == 1 { print $5 }' \
+		take_off "$dir"
+	done < <(awk -v below="$1/" 'index($5, below) == 1 { print $5 }' \
 		/proc/self/mountinfo | sort -r)
 }
