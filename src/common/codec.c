@@ -8,7 +8,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <zlib.h>
-#ifdef HAVE_LIBDEFLATE
+/* Tests build the variant without libdeflate, too. */
+#if defined(HAVE_LIBDEFLATE) && !defined(CODEC_WITHOUT_LIBDEFLATE)
+#define USE_LIBDEFLATE
 #include <libdeflate.h>
 #endif
 
@@ -18,7 +20,7 @@
 static pthread_key_t state_key;
 static pthread_once_t state_once = PTHREAD_ONCE_INIT;
 
-#ifdef HAVE_LIBDEFLATE
+#ifdef USE_LIBDEFLATE
 
 static void free_state(void *state)
 {

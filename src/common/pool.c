@@ -91,6 +91,8 @@ static struct job *take_job(struct pool *pool)
 	return NULL;
 }
 
+static void call_worker(struct pool *pool);
+
 static void *work(void *arg)
 {
 	struct pool *pool = arg;
@@ -108,6 +110,9 @@ static void *work(void *arg)
 		}
 		job = take_job(pool);
 		pool->computing++;
+		/* Several jobs may have called one sleeper: who wakes passes
+		 * the call on. */
+		call_worker(pool);
 		pthread_mutex_unlock(&pool->lock);
 		job->run(job);
 		pthread_mutex_lock(&pool->lock);
