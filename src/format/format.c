@@ -14,6 +14,7 @@
 
 /* In probing order. */
 static const struct format *const formats[] = {
+	&vhdx_format,
 	&vhd_format,
 	&raw_format,
 };

@@ -220,12 +220,26 @@ static int fail_not_found(const struct search_state *state,
 			 state->search->id);
 }
 
+/* The parent's warnings, told apart from the child's. */
+struct parent_warn {
+	const struct open_args *args;
+	const char *name;
+};
+
+static void warn_of_parent(void *arg, const char *text)
+{
+	const struct parent_warn *warn = arg;
+
+	open_warn(warn->args, "parent %s: %s", warn->name, text);
+}
+
 int parent_open(struct map *child, const struct parent_names *names,
 		const struct parent_search *search,
 		const struct open_args *args, struct error *err)
 {
 	struct search_state state = { .search = search, .args = args };
 	struct open_args sub = *args;
+	struct parent_warn warn = { .args = args };
 	AUTO_FREE char *name = NULL;
 	int ret;
 
@@ -237,7 +251,9 @@ int parent_open(struct map *child, const struct parent_names *names,
 	if (!state.found)
 		return fail_not_found(&state, names, err);
 	sub.format = child->format->name;
-	sub.file_name = name;
+	sub.file_name = warn.name = name;
+	sub.warn = warn_of_parent;
+	sub.warn_arg = &warn;
 	sub.depth++;
 	ret = format_open(&child->parent, state.found, NULL, &sub, err);
 	if (ret)
