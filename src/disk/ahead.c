@@ -2,9 +2,9 @@
  * Copyright the vmiefs authors
  *
  * Read-ahead. Each disk follows a few sequential readers by cursors. A window
- * of blocks is kept loading in front of each; it doubles while the reader
- * goes on, stays zero for readers that jump, and all windows together keep to
- * half of the memory budget. */
+ * of blocks is kept loading in front of each: twice what the reader has read
+ * in sequence so far, nothing for readers that jump, and for all together at
+ * most half of the memory budget. */
 #include "config.h"
 
 #include <stdlib.h>
@@ -13,7 +13,6 @@
 #include "common/checked.h"
 #include "disk/internal.h"
 
-#define WINDOW_MIN  (512u << 10) /* bytes: the first window */
 #define SKIP_BYTES  (1u << 20)   /* a jump this small continues a sequence */
 #define START_SLACK (128u << 10) /* as above before the sequence is one */
 
@@ -48,17 +47,16 @@ struct cursor *cursor_note(struct disk *disk, uint64_t offset, uint32_t length)
 		cursor->last_use = tick;
 		if (offset + length <= cursor->next)
 			return cursor; /* a second look at the same place */
+		cursor->run += offset + length - cursor->next;
 		cursor->next = offset + length;
-		cursor->window = min_u64(max_u64(cursor->window * 2,
-						 WINDOW_MIN),
-					 disk->window_max);
+		cursor->window = min_u64(2 * cursor->run, disk->window_max);
 		return cursor;
 	}
-	*oldest = (struct cursor){ .next = offset + length,
+	*oldest = (struct cursor){ .next = offset + length, .run = length,
 				   .last_use = tick };
-	/* A reader that starts at the front is taken for sequential at once. */
+	/* A large read at the front is the start of a copy. */
 	if (offset == 0 && length >= BLOCK_BYTES_MIN)
-		oldest->window = min_u64(WINDOW_MIN, disk->window_max);
+		oldest->window = min_u64(2 * length, disk->window_max);
 	return oldest->window ? oldest : NULL;
 }
 

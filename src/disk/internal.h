@@ -48,6 +48,7 @@ enum counter {
 struct cursor {
 	uint64_t next;      /* where it would go on */
 	uint64_t ahead_end; /* read-ahead was begun up to here */
+	uint64_t run;       /* bytes read in sequence so far */
 	uint64_t window;    /* bytes to keep ahead; 0 = not sequential yet */
 	uint64_t last_use;  /* engine->tick */
 };
@@ -107,7 +108,7 @@ struct engine {
 	uint64_t second;               /* for counting streams */
 	unsigned int streams_now, streams_before;
 
-	pthread_t reaper;/* the reaper's */
+	pthread_t reaper;              /* reaper.c */
 	pthread_cond_t reap;
 	bool reaper_started, reaper_asleep, closing;
 	bool have_failed;              /* blocks with expires_ms set */
