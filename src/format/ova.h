@@ -18,7 +18,7 @@ struct ova;
 
 /* A file shown as it is: .ovf, .mf, .cert and other members. */
 struct ova_file {
-	const char *name;      /* plain name, unique in the OVA */
+	const char *name;      /* plain name; unique beside DISK.raw */
 	struct source *source; /* borrowed */
 };
 
@@ -31,7 +31,8 @@ struct ova_disk {
 	uint64_t capacity;     /* bytes by the OVF, 0 = not known */
 	const char *disk_id;   /* ovf:diskId; of the first where several
 				* Disk elements name one file */
-	bool is_gzip;          /* ovf:compression="gzip" or gzip magic */
+	bool is_gzip;          /* its bytes are a gzip stream, whatever the
+				* OVF's compression says */
 	struct error error;    /* set: this disk cannot be read, and why */
 };
 
@@ -45,6 +46,11 @@ size_t ova_disk_count(const struct ova *ova);
 const struct ova_disk *ova_disk(const struct ova *ova, size_t i);
 size_t ova_file_count(const struct ova *ova); /* files that are no disks */
 const struct ova_file *ova_file(const struct ova *ova, size_t i);
+
+/* The OVA's members as siblings of its disks: a disk file that is only a
+ * descriptor finds its extents there. Lives as long as the ova; every member
+ * can be opened from any thread. */
+struct siblings *ova_siblings(struct ova *ova);
 
 /* OVF contents for `vmiefs info`: name, OS, CPU, memory, NICs, firmware,
  * disks with capacity and device. */
