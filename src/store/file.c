@@ -33,6 +33,21 @@ struct file_object {
 	int fd;
 };
 
+/* errno of a failed open as an error. Returns -1; leaves errno alone. */
+static int open_failed(struct error *err)
+{
+	if (errno == EXDEV)
+		return error_set(err, ERR_DENIED,
+				 "leads out of the mounted directory");
+	if (errno == ELOOP)
+		return error_set(err, ERR_DENIED, "leads out of the mounted "
+				 "directory or is a loop of links");
+	if (errno == ENAMETOOLONG)
+		return error_set(err, ERR_NOT_FOUND,
+				 "no file can have this name");
+	return error_errno(err, errno, "cannot open");
+}
+
 /* Open key below the root. Symbolic links are followed as long as they stay
  * below it. */
 static int open_beneath(const struct file_store *self, const char *key,
@@ -48,12 +63,32 @@ static int open_beneath(const struct file_store *self, const char *key,
 		fd = (int)syscall(SYS_openat2, self->root, key, &how,
 				  sizeof(how));
 	} while (fd < 0 && (errno == EINTR || errno == EAGAIN));
-	if (fd >= 0)
-		return fd;
-	if (errno == EXDEV || errno == ELOOP)
-		return error_set(err, ERR_DENIED,
-				 "leads out of the mounted directory");
-	return error_errno(err, errno, "cannot open");
+	return fd < 0 ? open_failed(err) : fd;
+}
+
+/* Two keys must not name one file: empty segments, "." and ".." are in no key
+ * of this store. */
+static int check_segments(const char *key, struct error *err)
+{
+	for (const char *at = key;; at++) {
+		size_t len = strcspn(at, "/");
+
+		if (len == 0 || (len == 1 && at[0] == '.') ||
+		    (len == 2 && at[0] == '.' && at[1] == '.'))
+			return error_set(err, ERR_NOT_FOUND, "'%s' is no key",
+					 key);
+		at += len;
+		if (!*at)
+			return 0;
+	}
+}
+
+static int open_key(const struct file_store *self, const char *key, int flags,
+		    struct error *err)
+{
+	if (check_segments(key, err))
+		return -1;
+	return open_beneath(self, key, flags, err);
 }
 
 static void fill_info(struct object_info *info, const struct stat *st)
@@ -71,7 +106,7 @@ static int file_stat(struct store *store, const char *key,
 		     struct object_info *info, struct error *err)
 {
 	struct file_store *self = (struct file_store *)store;
-	AUTO_CLOSE int fd = open_beneath(self, key, O_PATH, err);
+	AUTO_CLOSE int fd = open_key(self, key, O_PATH, err);
 	struct stat st;
 
 	if (fd < 0)
@@ -212,7 +247,7 @@ static int file_open(struct object **out, struct store *store,
 	if (!object)
 		return error_nomem(err);
 	/* O_NONBLOCK: opening a FIFO must not wait for its writer. */
-	fd = open_beneath(self, key, O_RDONLY | O_NONBLOCK | O_NOCTTY, err);
+	fd = open_key(self, key, O_RDONLY | O_NONBLOCK | O_NOCTTY, err);
 	if (fd < 0)
 		return -1;
 	if (fstat(fd, &st))
@@ -238,76 +273,98 @@ struct listing {
 	const struct list_args *args;
 	store_list_fn *fn;
 	void *arg;
+	/* The name that is being looked at. Here and not on the stack of each
+	 * level, since folders may be 512 deep. */
+	char key[STORE_KEY_MAX + 2];
 };
 
-static int list_dir(const struct listing *ls, const char *dir,
-		    const char *filter, struct error *err);
+static int list_dir(struct listing *ls, const char *filter,
+		    struct error *err);
 
-/* One name of directory `dir` ("" or "a/b/"). */
-static int list_name(const struct listing *ls, int fd, const char *dir,
-		     const char *name, struct error *err)
+/* What ls->key names, without a slash at its end. A name may have vanished
+ * since readdir(), or be a link that leads nowhere or outside: then it is no
+ * object, and 0 is returned. */
+static mode_t look_at(const struct listing *ls, int dir_fd, const char *name,
+		      struct object_info *info)
 {
-	char key[STORE_KEY_MAX + 2];
-	struct store_entry entry = { .key = key };
 	struct stat st;
 
-	if ((size_t)snprintf(key, sizeof(key), "%s%s", dir, name) >=
-	    sizeof(key) - 1)
-		return 0; /* no key can be that long */
-	/* A name may vanish between readdir() and here, or be a link that
-	 * leads nowhere or outside: then it is no object. */
-	if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW))
+	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW))
 		return 0;
 	if (S_ISLNK(st.st_mode)) {
 		AUTO_CLOSE int target =
-			open_beneath(ls->store, key, O_PATH, NULL);
+			open_beneath(ls->store, ls->key, O_PATH, NULL);
 
 		if (target < 0 || fstat(target, &st))
 			return 0;
 		if (S_ISDIR(st.st_mode) && !ls->args->delimiter)
 			return 0; /* a loop of links must end */
 	}
-	if (S_ISREG(st.st_mode)) {
-		fill_info(&entry.info, &st);
-		return ls->fn(ls->arg, &entry, err);
-	}
-	if (!S_ISDIR(st.st_mode))
-		return 0;
-	key[strlen(key) + 1] = '\0'; /* room was kept above */
-	key[strlen(key)] = '/';
-	entry.is_prefix = true;
-	if (ls->args->delimiter)
-		return ls->fn(ls->arg, &entry, err);
-	return list_dir(ls, key, "", err);
+	fill_info(info, &st);
+	return st.st_mode;
 }
 
-static int list_dir(const struct listing *ls, const char *dir,
-		    const char *filter, struct error *err)
+/* The name that was put at the end of ls->key. */
+static int list_name(struct listing *ls, int dir_fd, const char *name,
+		     size_t len, struct error *err)
 {
-	int fd = open_beneath(ls->store, *dir ? dir : ".",
-			      O_RDONLY | O_DIRECTORY, err);
-	size_t filter_len = strlen(filter);
-	struct dirent *entry;
-	DIR *stream;
-	int ret = 0;
+	struct store_entry entry = { .key = ls->key };
+	mode_t mode = look_at(ls, dir_fd, name, &entry.info);
 
+	if (S_ISREG(mode))
+		return ls->fn(ls->arg, &entry, err);
+	if (!S_ISDIR(mode))
+		return 0;
+	entry.info = (struct object_info){ 0 };
+	entry.is_prefix = true;
+	ls->key[len] = '/';
+	ls->key[len + 1] = '\0';
+	if (ls->args->delimiter)
+		return ls->fn(ls->arg, &entry, err);
+	return list_dir(ls, "", err);
+}
+
+static int list_entries(struct listing *ls, DIR *stream, const char *filter,
+			struct error *err)
+{
+	size_t dir_len = strlen(ls->key), filter_len = strlen(filter);
+	const struct dirent *entry;
+
+	while (errno = 0, entry = readdir(stream)) {
+		const char *name = entry->d_name;
+		size_t len = dir_len + strlen(name);
+
+		if (!strcmp(name, ".") || !strcmp(name, "..") ||
+		    strncmp(name, filter, filter_len) != 0)
+			continue;
+		if (len > STORE_KEY_MAX)
+			continue; /* no key can be that long */
+		memcpy(ls->key + dir_len, name, strlen(name) + 1);
+		if (list_name(ls, dirfd(stream), name, len, err))
+			return -1;
+	}
+	ls->key[dir_len] = '\0';
+	return errno ? error_errno(err, errno, "cannot list '%s'", ls->key) : 0;
+}
+
+/* The folder ls->key ("" or "a/b/"); one that is not there is empty. */
+static int list_dir(struct listing *ls, const char *filter, struct error *err)
+{
+	int fd = open_beneath(ls->store, ls->key[0] ? ls->key : ".",
+			      O_RDONLY | O_DIRECTORY, NULL);
+	DIR *stream;
+	int ret;
+
+	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+		return 0;
 	if (fd < 0)
-		return err && err->kind == ERR_NOT_FOUND ? 0 : -1;
+		return open_failed(err);
 	stream = fdopendir(fd);
 	if (!stream) {
 		close(fd);
 		return error_nomem(err);
 	}
-	while (!ret && (errno = 0, entry = readdir(stream))) {
-		const char *name = entry->d_name;
-
-		if (!strcmp(name, ".") || !strcmp(name, ".."))
-			continue;
-		if (!strncmp(name, filter, filter_len))
-			ret = list_name(ls, fd, dir, name, err);
-	}
-	if (!ret && !entry && errno)
-		ret = error_errno(err, errno, "cannot list '%s'", dir);
+	ret = list_entries(ls, stream, filter, err);
 	closedir(stream);
 	return ret;
 }
@@ -316,14 +373,14 @@ static int file_list(struct store *store, const struct list_args *args,
 		     store_list_fn *fn, void *arg, char **continuation,
 		     struct error *err)
 {
-	struct listing ls = { (struct file_store *)store, args, fn, arg };
 	const char *slash = strrchr(args->prefix, '/');
 	size_t dir_len = slash ? (size_t)(slash + 1 - args->prefix) : 0;
-	AUTO_FREE char *dir = strndup(args->prefix, dir_len);
+	struct listing ls = { (struct file_store *)store, args, fn, arg, "" };
 
-	if (!dir)
-		return error_nomem(err);
-	return list_dir(&ls, dir, args->prefix + dir_len, err);
+	if (dir_len > STORE_KEY_MAX)
+		return 0;
+	memcpy(ls.key, args->prefix, dir_len);
+	return list_dir(&ls, args->prefix + dir_len, err);
 }
 
 static void file_close(struct store *store)

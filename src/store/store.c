@@ -17,8 +17,14 @@ int store_open(struct store **out, const char *source, struct error *err)
 	const char *scheme_end = strstr(source, "://");
 
 	*out = NULL;
-	if (!strncmp(source, file_scheme, strlen(file_scheme)))
-		return file_store_open(out, source + strlen(file_scheme), err);
+	if (!strncmp(source, file_scheme, strlen(file_scheme))) {
+		source += strlen(file_scheme);
+		if (*source == '/')
+			return file_store_open(out, source, err);
+		return error_set(err, ERR_ARG, "file://%s: a file URL holds "
+				 "an absolute path and no host: file:///%s",
+				 source, source);
+	}
 	if (scheme_end && !memchr(source, '/', (size_t)(scheme_end - source)))
 		return error_set(err, ERR_UNSUPPORTED,
 				 "%s: this kind of source is not supported; "
