@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the vmiefs authors
+ *
+ * The disks of an OVA: each opened by its own content, each failing alone. */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "disk/container-internal.h"
+#include "format/gzip.h"
+
+/* A disk without a file reads as zeroes. */
+
+static int zero_extents(struct map *map, struct extents *ex, struct error *err)
+{
+	extents_zero(ex, ex->offset, ex->length);
+	return 0;
+}
+
+static void zero_close(struct map *map)
+{
+	free(map);
+}
+
+static const struct map_ops zero_map_ops = {
+	.extents = zero_extents,
+	.close = zero_close,
+};
+
+static int open_empty(struct map **out, const struct ova_disk *disk,
+		      struct error *err)
+{
+	struct source *nothing;
+	struct map *map;
+
+	*out = NULL;
+	if (disk->capacity > FORMAT_DISK_MAX)
+		return error_set(err, ERR_LIMIT, "capacity %llu is above the "
+				 "limit of %llu bytes",
+				 (unsigned long long)disk->capacity,
+				 (unsigned long long)FORMAT_DISK_MAX);
+	map = calloc(1, sizeof(*map));
+	if (!map)
+		return error_nomem(err);
+	if (source_memory(&nothing, disk->name, "", 0, err)) {
+		free(map);
+		return -1;
+	}
+	map_init(map, &zero_map_ops, &raw_format, nothing);
+	source_unref(nothing);
+	map->subformat = "empty";
+	map->size = disk->capacity;
+	map->can_have_holes = true;
+	*out = map;
+	return 0;
+}
+
+/* gzip here is what the OVF says or the bytes show; names do not matter. */
+static int unzip(struct container *container, struct source **source,
+		 const struct container_options *options, struct error *err)
+{
+	struct source *unpacked;
+	int is_gzip = gzip_probe(*source, err);
+
+	if (is_gzip <= 0)
+		return is_gzip;
+	if (gzip_open(&unpacked, *source, engine_budget(container->engine),
+		      options->keep_going, options->keep_going_arg, err))
+		return -1;
+	source_unref(*source);
+	*source = unpacked;
+	return 0;
+}
+
+static int open_stored(struct map **out, struct container *container,
+		       const struct ova_disk *disk, struct siblings *siblings,
+		       const struct container_options *options,
+		       struct error *err)
+{
+	struct open_args args = container_open_args(container, options,
+						    disk->name);
+	struct source *source = source_ref(disk->source);
+	int ret;
+
+	args.siblings = siblings;
+	if (container_classify(disk->name) == CONTAINER_RAW && !args.format)
+		args.format = "raw";
+	ret = unzip(container, &source, options, err);
+	if (!ret)
+		ret = format_open(out, source, NULL, &args, err);
+	source_unref(source);
+	return ret;
+}
+
+/* A size that contradicts the OVF is worth a warning, no more. */
+static void compare_capacity(const struct open_args *args,
+			     const struct ova_disk *disk,
+			     const struct map *map)
+{
+	if (disk->capacity && disk->capacity != map->size)
+		open_warn(args, "%s: the OVF gives a capacity of %llu bytes, "
+			  "the disk has %llu", disk->name,
+			  (unsigned long long)disk->capacity,
+			  (unsigned long long)map->size);
+}
+
+static void open_disk(struct container *container, size_t i,
+		      struct siblings *siblings,
+		      const struct container_options *options)
+{
+	const struct ova_disk *from = ova_disk(container->ova, i);
+	struct container_disk *disk = &container->disks[i];
+	struct open_args args = container_open_args(container, options,
+						    from->name);
+	int ret;
+
+	disk->name = from->name;
+	disk->capacity = from->capacity;
+	disk->error = from->error;
+	if (disk->error.kind)
+		return;
+	if (from->source)
+		ret = open_stored(&disk->map, container, from, siblings,
+				  options, &disk->error);
+	else
+		ret = open_empty(&disk->map, from, &disk->error);
+	if (ret)
+		error_prefix(&disk->error, "%s", from->name);
+	else
+		compare_capacity(&args, from, disk->map);
+}
+
+int container_open_ova(struct container *container,
+		       const struct container_options *options,
+		       struct error *err)
+{
+	struct container_options inner = *options;
+	struct open_args args = container_open_args(container, options, "");
+	size_t n;
+
+	inner.format = NULL; /* it named the OVA, not its disks */
+	if (ova_open(&container->ova, container->source, &args, err))
+		return -1;
+	n = ova_disk_count(container->ova);
+	container->disks = calloc(n ? n : 1, sizeof(*container->disks));
+	if (!container->disks)
+		return error_nomem(err);
+	container->disk_count = n;
+	for (size_t i = 0; i < n; i++)
+		open_disk(container, i, ova_siblings(container->ova), &inner);
+	return 0;
+}
