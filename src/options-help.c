@@ -59,6 +59,12 @@ static void add_usage(const struct option_row *row, struct strbuf *out)
 			      row->argument);
 }
 
+/* The default as people are told it; NULL where there is none. */
+static const char *default_of(const struct option_row *row)
+{
+	return row->fallback_text ? row->fallback_text : row->fallback;
+}
+
 static void add_row(const struct option_row *row, struct strbuf *out)
 {
 	struct strbuf text = { .max = 4096 };
@@ -71,8 +77,8 @@ static void add_row(const struct option_row *row, struct strbuf *out)
 			      row->choices[i]);
 	if (row->unit)
 		strbuf_printf(&text, ", in %s", row->unit);
-	if (row->fallback)
-		strbuf_printf(&text, " (default: %s)", row->fallback);
+	if (default_of(row))
+		strbuf_printf(&text, " (default: %s)", default_of(row));
 	add_wrapped(out, text.data ? text.data : "", out->len - start);
 	strbuf_free(&text);
 }
@@ -112,7 +118,7 @@ void options_table(const struct command *command, struct strbuf *out)
 			      command->name,
 			      row->form == OPTION_MOUNT ? "-o" : "--",
 			      row->name, letter, or_dash(row->argument),
-			      or_dash(row->fallback), or_dash(row->unit),
+			      or_dash(default_of(row)), or_dash(row->unit),
 			      or_dash(row->since));
 	}
 }

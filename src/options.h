@@ -51,6 +51,8 @@ struct option_row {
 	const char *argument; /* "SIZE" in help; NULL: takes no value */
 	const char *fallback; /* the default as the user would write it; it is
 			       * parsed like one. NULL: zero/off/none */
+	const char *fallback_text; /* what help says instead of a fallback
+				    * that is a mere code: "who mounts" */
 	const char *unit;     /* "bytes", "seconds"; NULL: has none */
 	const char *since;    /* version: "0.1" */
 	const char *help;     /* one or two clauses, lower case, no full stop */

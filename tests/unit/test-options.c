@@ -42,7 +42,7 @@ static const struct option_row rows[] = {
 	  .help = "give up after TIME" },
 	{ .name = "umask", .form = OPTION_MOUNT, .type = OPTION_OCTAL,
 	  .offset = AT(umask), .max = 0777, .argument = "MASK",
-	  .since = "0.1", .help = "clear these bits" },
+	  .fallback = "22", .fallback_text = "that of the shell", .since = "0.1", .help = "clear these bits" },
 	{ .name = "order", .form = OPTION_MOUNT, .type = OPTION_CHOICE,
 	  .offset = AT(order), .choices = orders, .argument = "KEY",
 	  .fallback = "size", .since = "0.1", .help = "sort by" },
@@ -195,6 +195,7 @@ static void test_help(void)
 	ok(strstr(out.data, "  -f, --force"), "help has the letter");
 	ok(strstr(out.data, "-o memory=SIZE"), "help has the argument");
 	ok(strstr(out.data, "in bytes (default: 256M)"), "unit and default");
+	ok(strstr(out.data, "(default: that of the shell)"), "in words");
 	ok(strstr(out.data, "sort by: name, size"), "choices");
 	ok(!strstr(out.data, "x-*"), "ignored options are not explained");
 	for (char *at = out.data; *at; at += strspn(at, "\n")) {
