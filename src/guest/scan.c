@@ -146,6 +146,7 @@ static int scan_fs(struct guest_scan *scan, uint64_t offset, uint64_t size,
 		return -1;
 	blkid_probe_enable_superblocks(probe, 1);
 	blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_DEFAULT |
+					  BLKID_SUBLKS_USAGE |
 					  BLKID_SUBLKS_VERSION);
 	ret = blkid_do_safeprobe(probe);
 	if (ret == -2)

@@ -26,6 +26,7 @@ def probe_seeds(target):
 
 # Target: the generator module with seeds(), or a function here.
 TARGETS = {
+    "fuzz-guest": "guest_seeds",
     "fuzz-probe": probe_seeds,
 }
 
