@@ -9,12 +9,16 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "commands.h"
 #include "common/codec.h"
 #include "common/strbuf.h"
-#include "options.h"
+#include "guest/probe.h"
 
 /* In the order of the overview. */
 static const struct command *const commands[] = {
+	&info_command,
+	&map_command,
+	&check_command,
 	NULL,
 };
 
@@ -121,6 +125,8 @@ int main(int argc, char **argv)
 	const struct command *command;
 	const char *first = argc > 1 ? argv[1] : "--help";
 
+	if (!strcmp(first, GUEST_PROBE_ARG))
+		return guest_probe_main();
 	hold_standard_descriptors();
 	if (!strcmp(first, "--help") || !strcmp(first, "-h"))
 		return argc > 1 ? overview() : (overview(), EXIT_USAGE);
