@@ -1,0 +1,406 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the vmiefs authors
+"""check-corpus.py CORPUS BUILD: every container of a corpus reads as its table
+says, through the engine (tests/tools/diskcat) and, where FUSE works, a mount.
+
+CORPUS/expected.tsv has a row for each container: container, stored, format,
+subformat, virtual_size, expect, raw_sha256, origin, notes. `stored` is the
+file in CORPUS, perhaps packed by xz, bzip2 or gzip, perhaps in a tar; it is
+unpacked to `container`. expect is `ok` (size and hash are equal), `reject`
+(opening fails with a sentence) or `either`. raw_sha256 is the hash of the raw
+disk, `sparse1m:` and a digest over its MiBs that are not zero, or for an OVA
+`member=hash` for each disk, `member=refused(...)` where one is to be refused.
+
+Prints TAP. All is unpacked below TMPDIR, which should hold the containers and
+the largest disk as a sparse file."""
+import argparse
+import bz2
+import csv
+import gzip
+import hashlib
+import json
+import lzma
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
+import tap  # noqa: E402
+
+MIB = 1 << 20
+ZERO = bytes(MIB)
+RANDOM_READS = 400
+RANDOM_BELOW = 8 << 30  # bytes of virtual size
+
+
+def copy_sparse(source, path):
+    """Write what source reads to path, with holes for zeroes."""
+    with open(path, "wb") as out:
+        while True:
+            data = source.read(MIB)
+            if not data:
+                break
+            if data == ZERO[:len(data)]:
+                out.seek(len(data), os.SEEK_CUR)
+            else:
+                out.write(data)
+        out.truncate(out.tell())
+
+
+def open_stored(path):
+    """The stored file, decompressed. An .ova.gz is a container as it is."""
+    if path.endswith(".xz"):
+        return lzma.open(path)
+    if path.endswith(".bz2"):
+        return bz2.open(path)
+    if path.endswith(".gz") and not path.endswith(".ova.gz"):
+        return gzip.open(path)
+    return open(path, "rb")
+
+
+def is_tar(name):
+    return re.search(r"\.tar\.(xz|bz2|gz)$", name) is not None
+
+
+def unpack(corpus, row, to):
+    """Unpack one row; returns the files it became."""
+    stored = os.path.join(corpus, row["stored"])
+    path = os.path.join(to, row["container"])
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if not is_tar(stored):
+        with open_stored(stored) as source:
+            copy_sparse(source, path)
+        return [path]
+    with tarfile.open(stored) as tar:
+        members = [m for m in tar if m.isfile()]
+        if len(members) == 1:
+            copy_sparse(tar.extractfile(members[0]), path)
+            return [path]
+        os.makedirs(path, exist_ok=True)
+        paths = []
+        for number, member in enumerate(members):
+            name = f"{number:04d}-{os.path.basename(member.name)}"
+            paths.append(os.path.join(path, name))
+            copy_sparse(tar.extractfile(member), paths[-1])
+        return paths
+
+
+def data_ranges(fd, size):
+    """Ranges of a sparse file that may hold data."""
+    at = 0
+    while at < size:
+        try:
+            at = os.lseek(fd, at, os.SEEK_DATA)
+            end = os.lseek(fd, at, os.SEEK_HOLE)
+        except OSError:
+            return
+        yield at, end
+        at = end
+
+
+def sparse_digest(fd, size):
+    """SHA-256 over "offset length sha256" of each MiB that is not zero."""
+    digest = hashlib.sha256()
+    done = 0
+    for start, end in data_ranges(fd, size):
+        at = max(done, start // MIB * MIB)
+        while at < end:
+            data = os.pread(fd, MIB, at)
+            if data != ZERO[:len(data)]:
+                line = f"{at} {len(data)} {hashlib.sha256(data).hexdigest()}"
+                digest.update(line.encode() + b"\n")
+            at += MIB
+        done = at
+    digest.update(f"size {size}\n".encode())
+    return "sparse1m:" + digest.hexdigest()
+
+
+def file_digest(path, like):
+    """Digest of a file, of the same kind as `like`."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        size = os.fstat(fd).st_size
+        if like.startswith("sparse1m:"):
+            return sparse_digest(fd, size)
+        digest = hashlib.sha256()
+        while True:
+            data = os.read(fd, 4 * MIB)
+            if not data:
+                return digest.hexdigest()
+            digest.update(data)
+    finally:
+        os.close(fd)
+
+
+class Corpus:
+    def __init__(self, args):
+        self.args = args
+        self.build = os.path.abspath(args.build)
+        self.top = tempfile.mkdtemp(prefix="vmiefs-corpus.")
+        self.store = os.path.join(self.top, "store")
+        self.mount = os.path.join(self.top, "mount")
+        self.raw = os.path.join(self.top, "raw")
+        self.mounted = False
+        self.counts = {}
+
+    def run(self, *words):
+        """Run a program of the build; (status, stdout, stderr)."""
+        words = [os.path.join(self.build, words[0]), *words[1:]]
+        done = subprocess.run(words, capture_output=True, text=True,
+                              errors="replace", check=False,
+                              timeout=self.args.timeout)
+        return done.returncode, done.stdout, done.stderr.strip()
+
+    def start_mount(self):
+        if self.args.no_mount or not os.access("/dev/fuse", os.R_OK | os.W_OK):
+            return
+        os.mkdir(self.mount)
+        status, _, err = self.run("vmiefs", self.store, self.mount)
+        self.mounted = status == 0
+        if not self.mounted:
+            print(f"# no mount: {err}")
+
+    def close(self):
+        if self.mounted:
+            subprocess.run(["fusermount3", "-u", self.mount], check=False)
+            time.sleep(0.2)
+        if os.path.ismount(self.mount):
+            subprocess.run(["fusermount3", "-uz", self.mount], check=False)
+        elif not self.args.keep:
+            shutil.rmtree(self.top, ignore_errors=True)
+
+    def read_disk(self, where, member, size, want):
+        """(True, "") if the disk reads as the table says, else (False, why);
+        (None, sentence) where it is refused."""
+        path = os.path.join(self.store, where)
+        name = path + "/" + member if member else path
+        status, _, err = self.run("tests/tools/diskcat", "raw", name, self.raw)
+        if status == 1:
+            return None, err
+        if status != 0:
+            return False, f"diskcat ended with status {status}: {err}"
+        found = os.stat(self.raw).st_size
+        if size is not None and found != size:
+            return False, f"virtual size is {found}, want {size}"
+        digest = file_digest(self.raw, want)
+        if want and digest != want:
+            return False, f"bytes differ: {digest}, want {want}"
+        if 0 < found < RANDOM_BELOW:
+            status, _, err = self.run("tests/tools/diskcat", "random", name,
+                                      self.raw, str(RANDOM_READS), "7", "4")
+            if status != 0:
+                return False, f"random reads: {err}"
+        return self.read_mounted(where, member, found, want)
+
+    def read_mounted(self, where, member, size, want):
+        if not self.mounted:
+            return True, ""
+        path = os.path.join(self.mount, "disks", where)
+        if member:
+            path += "/" + member
+        path += ".raw"
+        try:
+            found = os.stat(path).st_size
+            if found != size:
+                return False, f"mounted size is {found}, want {size}"
+            digest = file_digest(path, want)
+        except OSError as error:
+            return False, f"mounted: {error}"
+        if want and digest != want:
+            return False, f"mounted bytes differ: {digest}, want {want}"
+        return True, ""
+
+    def check_refusal(self, where, sentence):
+        """A refusal is a sentence, and the mount refuses, too."""
+        text = sentence.split(":", 1)[-1].strip()
+        if len(text) < 10 or "\n" in sentence:
+            return f"this is no clear error: {sentence!r}"
+        path = os.path.join(self.mount, "disks", where + ".raw")
+        if not self.mounted or not os.path.isfile(path):
+            return ""
+        try:
+            with open(path, "rb") as file:
+                file.read(1)
+        except OSError:
+            return ""
+        return "opens through the mount"
+
+    def judge(self, row, good, why):
+        """One disk's result against `expect`: (passed, what to print)."""
+        expect = row["expect"]
+        if good is None:
+            bad = self.check_refusal(row["container"], why)
+            if bad or expect == "ok":
+                return False, bad or f"refused: {why}"
+            return True, f"refused: {why}"
+        if not good:
+            return False, why
+        if expect == "reject":
+            return False, "reads, but is to be refused"
+        return True, ""
+
+    def check_disk(self, row):
+        size = int(row["virtual_size"]) if row["virtual_size"] else None
+        if row["expect"] == "reject":
+            size = None
+        return self.judge(row, *self.read_disk(row["container"], None, size,
+                                               row["raw_sha256"]))
+
+    def check_ova(self, row):
+        wanted = re.findall(r"(\S+?)=(refused\(.*?\)(?=\s|$)|[0-9a-z:]+)",
+                            row["raw_sha256"])
+        if not wanted:
+            return self.check_bad_ova(row)
+        sizes = row["virtual_size"].split()
+        by_size = len(sizes) == sum(not h.startswith("refused")
+                                    for _, h in wanted)
+        told = []
+        for member, want in wanted:
+            refused = want.startswith("refused")
+            size = int(sizes.pop(0)) if by_size and not refused else None
+            good, why = self.read_disk(row["container"], member, size,
+                                       "" if refused else want)
+            if good is None and refused:
+                told.append(f"{member} refused: {why}")
+            elif not good or refused:
+                return False, f"{member}: {why or 'reads'}"
+        return True, "; ".join(told)
+
+    def check_bad_ova(self, row):
+        """No disk of it reads; the first says why."""
+        path = os.path.join(self.store, row["container"])
+        status, out, err = self.run("vmiefs", "info", "--json", "--no-guest",
+                                    path)
+        if status != 0:
+            return self.judge(row, None, err)
+        disks = json.loads(out)["disks"]
+        errors = [disk["error"]["text"] for disk in disks if "error" in disk]
+        if not disks:
+            return self.judge(row, None, "the OVA has no disks")
+        if len(errors) == len(disks):
+            return self.judge(row, None, errors[0])
+        # The tables are fine; then the bytes are not.
+        for disk in disks:
+            good, why = self.read_disk(row["container"], disk["name"], None,
+                                       "")
+            if good is None:
+                return self.judge(row, None, why)
+        return self.judge(row, True, "")
+
+    def wrap(self, name, members):
+        """An OVA around text files."""
+        path = os.path.join(self.top, name)
+        with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for member, source in members:
+                tar.add(source, member)
+        return path
+
+    def check_ovf(self, row, paths):
+        """Descriptors are read as those of an OVA without disk files."""
+        told = []
+        for path in paths:
+            ova = self.wrap("wrap.ova", [("x.ovf", path)])
+            status, out, err = self.run("vmiefs", "info", "--json",
+                                        "--no-guest", ova)
+            good, why = (True, "") if status == 0 else (None, err)
+            if good:
+                json.loads(out)
+            passed, text = self.judge(dict(row, container="wrap.ova"), good,
+                                      why)
+            if not passed:
+                return False, f"{os.path.basename(path)}: {text}"
+            told.append(text)
+        return True, told[0] if len(paths) == 1 else f"{len(paths)} files"
+
+    def check_mf(self, row, paths):
+        """Every line of a manifest is understood."""
+        ovf = os.path.join(self.top, "empty.ovf")
+        with open(ovf, "w", encoding="ascii") as file:
+            file.write('<?xml version="1.0"?><Envelope xmlns="http://schemas'
+                       '.dmtf.org/ovf/envelope/1"><References/></Envelope>')
+        ova = self.wrap("wrap.ova", [("x.ovf", ovf), ("x.mf", paths[0])])
+        status, out, err = self.run("vmiefs", "check", "--json", ova)
+        if status not in (0, 1) or not out:
+            return False, err
+        reasons = [p["reason"] for part in json.loads(out)["parts"]
+                   for p in part["problems"]]
+        bad = [r for r in reasons if re.search(r"\bline\b", r)]
+        return not bad, "; ".join(bad)
+
+    def check(self, row, paths):
+        kind = row["format"]
+        if kind == "ovf":
+            return self.check_ovf(row, paths)
+        if kind == "mf":
+            return self.check_mf(row, paths)
+        if kind == "ova":
+            return self.check_ova(row)
+        return self.check_disk(row)
+
+    def check_row(self, row, paths):
+        start = time.monotonic()
+        try:
+            passed, text = self.check(row, paths)
+        except subprocess.TimeoutExpired:
+            passed, text = False, f"no answer within {self.args.timeout} s"
+        seconds = time.monotonic() - start
+        what = f"{row['container']} ({row['format']} {row['subformat']}) " \
+            f"{row['expect']}"
+        tap.ok(passed, what, "" if passed else text)
+        if passed and text:
+            print(f"# {text}")
+        if seconds > 10:
+            print(f"# took {seconds:.0f} s")
+        key = (row["format"], row["expect"])
+        good, all_ = self.counts.get(key, (0, 0))
+        self.counts[key] = (good + passed, all_ + 1)
+
+    def main(self):
+        with open(os.path.join(self.args.corpus, "expected.tsv"),
+                  encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t",
+                                       quoting=csv.QUOTE_NONE))
+        rows = [{k: v or "" for k, v in row.items() if k} for row in rows]
+        unpacked = []
+        for row in rows:
+            if sys.stderr.isatty():
+                print(f"\runpacking {len(unpacked) + 1} of {len(rows)}\033[K",
+                      end="\r", file=sys.stderr, flush=True)
+            unpacked.append(unpack(self.args.corpus, row, self.store))
+        self.start_mount()
+        for row, paths in zip(rows, unpacked):
+            if re.search(self.args.only, row["container"]):
+                self.check_row(row, paths)
+        for (kind, expect), (good, all_) in sorted(self.counts.items()):
+            print(f"# {kind} {expect}: {good} of {all_}")
+        print("# read through the engine" +
+              (" and a mount" if self.mounted else "; no mount"))
+        return tap.done()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("corpus", help="the directory with expected.tsv")
+    parser.add_argument("build", help="the build directory")
+    parser.add_argument("--only", default="", metavar="REGEX",
+                        help="only containers whose path matches")
+    parser.add_argument("--no-mount", action="store_true")
+    parser.add_argument("--keep", action="store_true",
+                        help="leave the unpacked containers there")
+    parser.add_argument("--timeout", type=int, default=900,
+                        help="seconds for one program")
+    corpus = Corpus(parser.parse_args())
+    try:
+        return corpus.main()
+    finally:
+        corpus.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
