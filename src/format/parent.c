@@ -256,7 +256,8 @@ int parent_open(struct map *child, const struct parent_names *names,
 	sub.warn_arg = &warn;
 	sub.depth++;
 	ret = format_open(&child->parent, state.found, NULL, &sub, err);
-	if (ret)
+	/* Thirty-two names in front would hide what a loop is refused for. */
+	if (ret && err && !(err->kind == ERR_LIMIT && args->depth))
 		error_prefix(err, "parent %s", name);
 	source_unref(state.found);
 	return ret;

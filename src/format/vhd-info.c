@@ -210,7 +210,11 @@ static void check_entry(struct vhd_map *map, struct places *places, uint64_t n,
 			     "the end of the data at byte %llu",
 			     (unsigned long long)n, entry,
 			     (unsigned long long)map->data_end);
-	check_overlap(places, n, entry, found);
+	if (vhd_in_headers(map, at, length))
+		findings_add(found, "block %llu at sector %u lies inside the "
+			     "headers", (unsigned long long)n, entry);
+	else
+		check_overlap(places, n, entry, found);
 }
 
 static int check_entries(struct vhd_map *map, struct places *places,

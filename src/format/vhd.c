@@ -32,9 +32,7 @@
 
 static const char bad_place[] = "the block lies inside the VHD's own headers";
 
-/* Does [at, at + len) touch the footer copy, the dynamic header or the BAT? */
-static bool overlaps_headers(const struct vhd_map *map, uint64_t at,
-			     uint64_t len)
+bool vhd_in_headers(const struct vhd_map *map, uint64_t at, uint64_t len)
 {
 	uint64_t header = map->footer.data_offset, end = at + len;
 
@@ -64,7 +62,7 @@ static bool add_block(struct vhd_map *map, struct extents *ex, uint64_t n,
 		return map->map.parent ?
 			extents_parent(ex, block.offset, block.length) :
 			extents_zero(ex, block.offset, block.length);
-	if (overlaps_headers(map, bitmap.at, map->bitmap_bytes + block.length))
+	if (vhd_in_headers(map, bitmap.at, map->bitmap_bytes + block.length))
 		return extents_bad(ex, block.offset, block.length, bad_place);
 	if (!map->map.parent)
 		return block_add_data(ex, &block);

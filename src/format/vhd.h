@@ -129,6 +129,11 @@ uint64_t vhd_chs_size(const struct vhd_footer_disk *footer);
 
 void vhd_uuid_text(char text[VHD_UUID_TEXT], const uint8_t uuid[16]);
 
+/* vhd.c */
+
+/* Does [at, at + len) touch the footer copy, the dynamic header or the BAT? */
+bool vhd_in_headers(const struct vhd_map *map, uint64_t at, uint64_t len);
+
 /* vhd-parent.c */
 
 /* Find and open the parent of a differencing disk. */
