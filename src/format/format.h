@@ -96,6 +96,9 @@ struct open_args {
 	struct budget *budget;      /* for tables kept whole; NULL: unbounded */
 	bool vhd_chs;               /* -o vhd-size=chs */
 	unsigned int depth;         /* links of the parent chain so far */
+	const struct open_args *child; /* of the disk whose parent this is:
+					* by their file_name a chain that is
+					* a circle is seen; NULL: the first */
 	/* Something odd that does not prevent reading; NULL: not wanted. */
 	void (*warn)(void *arg, const char *text);
 	void *warn_arg;
