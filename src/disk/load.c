@@ -170,7 +170,7 @@ static void *direct_target(const struct fill *fill, const struct extent *unit)
 	uint32_t within;
 	struct block *block;
 
-	if (unit->offset < fill->start ||
+	if (unit->skip || unit->offset < fill->start ||
 	    unit->offset + unit->length > fill->end)
 		return NULL;
 	block = block_at(fill, unit->offset, &within);
@@ -190,10 +190,11 @@ static int unpack_to(struct fill *fill, const struct extent *unit,
 
 	if (codec_unzlib(packed, size, target, unit->unpacked, &length, err))
 		return -1;
-	if (length < unit->length)
+	if (length < unit->skip + unit->length)
 		return error_set(err, ERR_CORRUPT, "packed data unpacks to "
 				 "%zu bytes instead of %llu", length,
-				 (unsigned long long)unit->length);
+				 (unsigned long long)(unit->skip +
+						      unit->length));
 	count(fill->engine, COUNT_UNITS_UNPACKED, 1);
 	count(fill->engine, COUNT_BYTES_UNPACKED, length);
 	return 0;
@@ -203,7 +204,7 @@ static int unpack_size(struct fill *fill, const struct extent *unit,
 		       const char *packed, uint32_t size, struct error *err)
 {
 	void *target = direct_target(fill, unit);
-	struct copy copy = { .offset = unit->offset };
+	struct copy copy = { .offset = unit->offset - unit->skip };
 	void *temporary;
 	int ret;
 

@@ -31,7 +31,10 @@ struct extent {
 	uint64_t at;           /* DATA: first byte; PACKED: the marker */
 	uint32_t bound;        /* PACKED: marker and data lie in at..at+bound */
 	uint32_t unpacked;     /* PACKED: the most that it unpacks to, bytes;
-				* at least length */
+				* at least skip + length */
+	uint32_t skip;         /* PACKED: unpacked bytes in front of `offset`;
+				* 0 unless a parent's unit is seen around its
+				* child's own data */
 	uint64_t mark;         /* PACKED: the LBA that its marker must hold */
 	const char *why;       /* BAD: static sentence, or NULL */
 };

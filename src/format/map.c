@@ -47,6 +47,18 @@ void map_close(struct map *map)
 	map_close(parent);
 }
 
+/* A parent's unit shows only where the child has nothing of its own. */
+static void clip_unit(struct extent *piece, uint64_t start, uint64_t end)
+{
+	uint64_t stop = min_u64(piece->offset + piece->length, end);
+
+	if (piece->offset < start) {
+		piece->skip += (uint32_t)(start - piece->offset);
+		piece->offset = start;
+	}
+	piece->length = stop - piece->offset;
+}
+
 /* Answer one PARENT piece of `ex` by the parent's map, adding to `all`. */
 static int resolve_parent(struct map *parent, struct extents *all,
 			  const struct extent *piece, struct error *err)
@@ -68,6 +80,9 @@ static int resolve_parent(struct map *parent, struct extents *all,
 		for (size_t i = 0; i < above->count; i++) {
 			uint64_t before = all->filled;
 
+			if (above->items[i].kind == EXTENT_PACKED)
+				clip_unit(&above->items[i], extents_next(all),
+					  inside);
 			extents_add(all, &above->items[i]);
 			if (all->filled == before)
 				return 0;

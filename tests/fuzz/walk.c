@@ -45,7 +45,8 @@ static void check_piece(const struct map *map, const struct extents *ex,
 	       "a unit past the source's end");
 	insist(piece->unpacked <= FORMAT_UNIT_MAX &&
 	       piece->unpacked <= map->unit_bytes, "too large a unit");
-	insist(piece->length <= piece->unpacked, "a unit longer than itself");
+	insist(piece->skip + piece->length <= piece->unpacked,
+	       "a unit longer than itself");
 }
 
 static void unpack_piece(const struct extent *piece)

@@ -46,10 +46,11 @@ int mapread_unpack(const struct extent *piece, uint8_t *unit,
 	if (codec_unzlib(packed + MARKER_BYTES, size, unit, piece->unpacked,
 			 &length, err))
 		return -1;
-	if (length < piece->length)
+	if (length < piece->skip + piece->length)
 		return error_set(err, ERR_CORRUPT, "unpacks to %zu bytes, "
 				 "%llu are needed", length,
-				 (unsigned long long)piece->length);
+				 (unsigned long long)(piece->skip +
+						      piece->length));
 	return 0;
 }
 
@@ -73,7 +74,7 @@ static int read_piece(const struct extent *piece, uint64_t offset,
 			return error_nomem(err);
 		if (mapread_unpack(piece, unit, err))
 			return -1;
-		memcpy(buf, unit + skip, len);
+		memcpy(buf, unit + piece->skip + skip, len);
 		return 0;
 	case EXTENT_BAD:
 		return error_set(err, ERR_CORRUPT, "%s",
