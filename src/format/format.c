@@ -15,6 +15,7 @@
 /* In probing order. */
 static const struct format *const formats[] = {
 	&vhdx_format,
+	&vmdk_format,
 	&vhd_format,
 	&raw_format,
 };
