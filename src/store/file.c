@@ -383,6 +383,26 @@ static int file_list(struct store *store, const struct list_args *args,
 	return list_dir(&ls, args->prefix + dir_len, err);
 }
 
+static int file_has_prefix(struct store *store, const char *prefix,
+			   bool *found, struct error *err)
+{
+	struct file_store *self = (struct file_store *)store;
+	AUTO_FREE char *dir = strndup(prefix, strlen(prefix) - 1);
+	AUTO_CLOSE int fd = -1;
+	struct error own = { 0 };
+
+	if (!dir)
+		return error_nomem(err);
+	fd = open_key(self, dir, O_PATH | O_DIRECTORY, &own);
+	*found = fd >= 0;
+	/* A link that leads out is not listed either. */
+	if (fd >= 0 || own.kind == ERR_NOT_FOUND || own.kind == ERR_DENIED)
+		return 0;
+	if (err)
+		*err = own;
+	return -1;
+}
+
 static void file_close(struct store *store)
 {
 	struct file_store *self = (struct file_store *)store;
@@ -394,6 +414,7 @@ static void file_close(struct store *store)
 static const struct store_ops file_store_ops = {
 	.list = file_list,
 	.stat = file_stat,
+	.has_prefix = file_has_prefix,
 	.open = file_open,
 	.close = file_close,
 };

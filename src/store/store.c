@@ -77,6 +77,39 @@ int store_stat(struct store *store, const char *key, struct object_info *info,
 	return store->ops->stat(store, key, info, err);
 }
 
+/* Any key below the prefix will do. */
+static int found_one(void *arg, const struct store_entry *entry,
+		     struct error *err)
+{
+	*(bool *)arg = true;
+	return error_set(err, ERR_CANCELLED, "one is enough");
+}
+
+static int has_key_below(struct store *store, const char *prefix, bool *found,
+			 struct error *err)
+{
+	struct list_args args = { .prefix = prefix, .max_keys = 1 };
+	AUTO_FREE char *continuation = NULL;
+	struct error own = { 0 };
+	int ret = store_list(store, &args, found_one, found, &continuation,
+			     &own);
+
+	if (!ret || *found)
+		return 0;
+	if (err)
+		*err = own;
+	return -1;
+}
+
+int store_has_prefix(struct store *store, const char *prefix, bool *found,
+		     struct error *err)
+{
+	*found = false;
+	if (store->ops->has_prefix)
+		return store->ops->has_prefix(store, prefix, found, err);
+	return has_key_below(store, prefix, found, err);
+}
+
 int object_open(struct object **out, struct store *store, const char *key,
 		const char *etag, struct error *err)
 {

@@ -76,6 +76,10 @@ struct store_ops {
 		    struct error *err);
 	int (*stat)(struct store *store, const char *key,
 		    struct object_info *info, struct error *err);
+	/* Would a listing of the level above show prefix? NULL = any key
+	 * below it tells. */
+	int (*has_prefix)(struct store *store, const char *prefix,
+			  bool *found, struct error *err);
 	int (*open)(struct object **out, struct store *store, const char *key,
 		    const char *etag, struct error *err);
 	/* Start threads and connections; NULL = nothing to start. */
@@ -111,6 +115,10 @@ int store_list(struct store *store, const struct list_args *args,
 /* ERR_NOT_FOUND where no object has that key (a mere prefix is none). */
 int store_stat(struct store *store, const char *key, struct object_info *info,
 	       struct error *err);
+
+/* Is there such a prefix ("a/b/")? Costs less than listing the level above. */
+int store_has_prefix(struct store *store, const char *prefix, bool *found,
+		     struct error *err);
 
 /* Open key for reading, pinned to the ETag it has now; with etag, ERR_STALE
  * if it has another one by now. */
