@@ -346,6 +346,15 @@ const char *container_identity(const struct container *container)
 	return container->identity;
 }
 
+size_t container_object_count(const struct container *container)
+{
+	size_t count = 0;
+
+	for (struct dependency *d = container->dependencies; d; d = d->next)
+		count++;
+	return count;
+}
+
 size_t container_disk_count(const struct container *container)
 {
 	return container->disk_count;

@@ -69,6 +69,9 @@ const struct object_info *container_info(const struct container *container);
 /* SHA-256 in hex over (key, ETag) of every object it reads. */
 const char *container_identity(const struct container *container);
 
+/* How many objects its disks are read from: 1 where all lies in the one. */
+size_t container_object_count(const struct container *container);
+
 size_t container_disk_count(const struct container *container);
 const struct container_disk *container_disk(const struct container *container,
 					    size_t i);
