@@ -16,6 +16,7 @@
 
 /* In the order of the overview. */
 static const struct command *const commands[] = {
+	&mount_command,
 	&info_command,
 	&map_command,
 	&check_command,

@@ -1,0 +1,673 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the vmiefs authors
+ *
+ * The table of containers and the probes that fill it.
+ *
+ * Threads: probes and openings run in `probes`, at most PROBE_THREADS at a
+ * time, each of which may hang with its store; closing runs in `closer`, since
+ * a disk is closed only when its reads have ended. `timer` answers the wants
+ * whose deadline passed. The lock is never held while a store is asked, a
+ * container closed or a want answered. */
+#include "config.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/pool.h"
+#include "fs/clock.h"
+#include "fs/containers.h"
+
+#define PROBE_THREADS 64
+#define CLOSE_THREADS 4
+#define OPEN_IDLE_MAX 64    /* containers kept open that nobody reads */
+#define RECORDS_MAX   16384 /* containers known */
+#define SLOTS         4096  /* a power of two */
+
+struct record {
+	struct containers *owner;
+	struct bucket *bucket;
+	char *key, *etag;
+	bool is_plain, is_ova;
+
+	/* Under the owner's lock. */
+	struct record *next;   /* in its slot */
+	struct ring by_age;    /* of all, by last use */
+	struct ring open_ones; /* of those with `opened`, by last use */
+	struct job job;
+	bool is_running;       /* the job is queued or runs */
+	struct ring wants;
+	struct known *known;
+	int64_t known_ns;      /* when it was last found true */
+	bool is_alone;         /* consists of one object */
+	struct opened *opened;
+};
+
+struct containers {
+	struct containers_options options;
+	struct pool *probes, *closer;
+	pthread_mutex_t lock;
+	struct record *slots[SLOTS];
+	struct ring by_age, open_ones; /* least recently used first */
+	unsigned int count, open_count;
+	struct ring waiting;           /* wants by deadline */
+	pthread_cond_t wake;           /* the timer */
+	pthread_t timer;
+	bool timer_runs, closing;
+	uint64_t probe_count, failure_count, timeout_count;
+};
+
+/* Work that ends elsewhere: an opened to be closed. */
+struct closing {
+	struct job job;
+	struct opened *opened;
+};
+
+static unsigned int slot_of(const struct target *target)
+{
+	uint64_t hash = 0xcbf29ce484222325ull ^ target->is_plain;
+
+	for (const char *c = target->key; *c; c++)
+		hash = (hash ^ (unsigned char)*c) * 0x100000001b3ull;
+	return (unsigned int)(hash ^ hash >> 32) & (SLOTS - 1);
+}
+
+static bool is_of(const struct record *record, const struct target *target)
+{
+	return record->bucket == target->bucket &&
+	       record->is_plain == target->is_plain &&
+	       !strcmp(record->key, target->key) &&
+	       !strcmp(record->etag, target->etag);
+}
+
+static struct record *find(const struct containers *self,
+			   const struct target *target)
+{
+	struct record *record = self->slots[slot_of(target)];
+
+	while (record && !is_of(record, target))
+		record = record->next;
+	return record;
+}
+
+/* Lock held. */
+static void touch(struct containers *self, struct record *record)
+{
+	ring_remove(&record->by_age);
+	ring_append(&self->by_age, &record->by_age);
+	if (!record->opened)
+		return;
+	ring_remove(&record->open_ones);
+	ring_append(&self->open_ones, &record->open_ones);
+}
+
+static void run_close(struct job *job)
+{
+	struct closing *closing = (struct closing *)job;
+
+	opened_close(closing->opened);
+	free(closing);
+}
+
+void containers_release(struct containers *containers, struct opened *opened)
+{
+	struct closing *closing;
+
+	if (!opened || !opened_unref(opened))
+		return;
+	closing = malloc(sizeof(*closing));
+	if (!closing) {
+		opened_close(opened);
+		return;
+	}
+	closing->job.run = run_close;
+	closing->opened = opened;
+	pool_add(containers->closer, &closing->job, JOB_URGENT);
+}
+
+/* Take the open container away from its record. Lock held. */
+static void drop_opened(struct containers *self, struct record *record)
+{
+	if (!record->opened)
+		return;
+	ring_remove(&record->open_ones);
+	containers_release(self, take_ptr(record->opened));
+	self->open_count--;
+}
+
+static void free_record(struct record *record)
+{
+	known_unref(record->known);
+	free(record->key);
+	free(record->etag);
+	free(record);
+}
+
+static void forget_record(struct containers *self, struct record *record)
+{
+	struct target target = {
+		.bucket = record->bucket,
+		.key = record->key,
+		.etag = record->etag,
+		.is_plain = record->is_plain,
+	};
+	struct record **at = &self->slots[slot_of(&target)];
+
+	while (*at != record)
+		at = &(*at)->next;
+	*at = record->next;
+	ring_remove(&record->by_age);
+	self->count--;
+	drop_opened(self, record);
+	free_record(record);
+}
+
+static bool is_busy(const struct record *record)
+{
+	return record->is_running || !ring_is_empty(&record->wants) ||
+	       (record->opened && !opened_is_idle(record->opened));
+}
+
+/* Close what is idle and forget what is old, above the bounds; what is busy
+ * stays and is not counted against them. Lock held. */
+static void trim(struct containers *self)
+{
+	struct ring *at, *next;
+
+	for (at = self->open_ones.next; at != &self->open_ones &&
+	     self->open_count > OPEN_IDLE_MAX; at = next) {
+		struct record *record = ring_item(at, struct record,
+						  open_ones);
+
+		next = at->next;
+		if (!is_busy(record))
+			drop_opened(self, record);
+	}
+	for (at = self->by_age.next; at != &self->by_age &&
+	     self->count > RECORDS_MAX; at = next) {
+		struct record *record = ring_item(at, struct record, by_age);
+
+		next = at->next;
+		if (!is_busy(record))
+			forget_record(self, record);
+	}
+}
+
+static struct record *add_record(struct containers *self,
+				 const struct target *target)
+{
+	struct record *record = calloc(1, sizeof(*record));
+	struct record **slot = &self->slots[slot_of(target)];
+
+	if (!record)
+		return NULL;
+	record->owner = self;
+	record->bucket = target->bucket;
+	record->is_plain = target->is_plain;
+	record->is_ova = target->is_ova;
+	record->key = strdup(target->key);
+	record->etag = strdup(target->etag);
+	if (!record->key || !record->etag) {
+		free_record(record);
+		return NULL;
+	}
+	ring_init(&record->open_ones);
+	ring_init(&record->wants);
+	ring_append(&self->by_age, &record->by_age);
+	record->next = *slot;
+	*slot = record;
+	self->count++;
+	record->is_running = true; /* trim() must spare it */
+	trim(self);
+	record->is_running = false;
+	return record;
+}
+
+/* The record of target, made if needed, now the newest. Lock held. */
+static struct record *get_record(struct containers *self,
+				 const struct target *target)
+{
+	struct record *record = find(self, target);
+
+	if (!record)
+		return add_record(self, target);
+	touch(self, record);
+	return record;
+}
+
+/* Is what is known still to be trusted? A sound container of one object is
+ * tied to its ETag; with several, and for failures, the world may change. */
+static bool is_fresh(const struct containers *self,
+		     const struct record *record)
+{
+	int64_t age = clock_ns() - record->known_ns;
+
+	if (!record->known)
+		return false;
+	if (record->is_alone && record->known->kind == ERR_NONE)
+		return true;
+	return age <= self->options.ttl_ms * NS_PER_MS;
+}
+
+/* Can the want be answered from the record as it is? Lock held. */
+static bool is_satisfied(const struct containers *self,
+			 const struct record *record, const struct want *want)
+{
+	if (record->is_plain)
+		return record->opened;
+	if (!is_fresh(self, record))
+		return false;
+	return !want->needs_open || record->known->kind != ERR_NONE ||
+	       record->opened;
+}
+
+/* What a probe brings home. */
+struct finding {
+	struct known *known;
+	struct opened *opened;
+	bool is_alone;
+	struct error err; /* set: something passing */
+};
+
+/* Does this error tell about the container, and not about the moment? */
+static bool is_verdict(enum error_kind kind)
+{
+	switch (kind) {
+	case ERR_ARG:
+	case ERR_NOT_FOUND:
+	case ERR_DENIED:
+	case ERR_CORRUPT:
+	case ERR_UNSUPPORTED:
+	case ERR_LIMIT:
+	case ERR_BUG:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* The container did not open: a verdict about it, or passing trouble. */
+static void judge(const struct record *record, struct finding *found)
+{
+	struct error why = found->err;
+	struct object_info info;
+
+	if (!is_verdict(why.kind))
+		return;
+	/* Did the object itself vanish, or something that it needs? */
+	if (why.kind == ERR_NOT_FOUND &&
+	    store_stat(record->bucket->store, record->key, &info, NULL)) {
+		error_set(&found->err, ERR_STALE, "was deleted");
+		return;
+	}
+	error_clear(&found->err);
+	known_from_error(&found->known, record->key, record->etag,
+			 record->is_ova, &why, &found->err);
+}
+
+static bool keep_going(void *arg)
+{
+	struct containers *self = arg;
+	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&self->lock);
+
+	(void)held;
+	return !self->closing;
+}
+
+static void probe_container(struct containers *self, struct record *record,
+			    struct finding *found)
+{
+	struct container_options options = {
+		.vhd_chs = self->options.vhd_chs,
+		.keep_going = keep_going,
+		.keep_going_arg = self,
+	};
+	struct container *container;
+
+	if (container_open(&container, self->options.engine,
+			   record->bucket->store, record->key, record->etag,
+			   &options, &found->err)) {
+		judge(record, found);
+		return;
+	}
+	if (known_from_container(&found->known, container, &found->err)) {
+		container_unref(container);
+		judge(record, found);
+		return;
+	}
+	found->is_alone = container_object_count(container) == 1;
+	if (opened_from_container(&found->opened, self->options.engine,
+				  container, &found->err)) {
+		known_unref(found->known);
+		found->known = NULL;
+	}
+}
+
+/* The open container has become old: are the objects beside it the same? */
+static bool is_current(struct opened *opened)
+{
+	struct error err = { 0 };
+
+	return container_is_current(opened_container(opened), &err) == 1;
+}
+
+static void probe(struct containers *self, struct record *record,
+		  struct finding *found)
+{
+	struct opened *opened = NULL;
+	struct known *known = NULL;
+
+	if (record->is_plain) {
+		opened_from_object(&found->opened, self->options.engine,
+				   record->bucket->store, record->key,
+				   record->etag, &found->err);
+		return;
+	}
+	pthread_mutex_lock(&self->lock);
+	if (record->opened && record->known) {
+		opened = opened_ref(record->opened);
+		known = known_ref(record->known);
+	}
+	pthread_mutex_unlock(&self->lock);
+	if (opened && is_current(opened)) {
+		found->opened = opened;
+		found->known = known;
+		return;
+	}
+	containers_release(self, opened);
+	known_unref(known);
+	probe_container(self, record, found);
+}
+
+static void unlink_want(struct want *want)
+{
+	ring_remove(&want->by_record);
+	ring_remove(&want->by_deadline);
+}
+
+static void link_want(struct containers *self, struct record *record,
+		      struct want *want)
+{
+	want->deadline_ns = clock_ns() +
+			    self->options.deadline_ms * NS_PER_MS;
+	ring_append(&record->wants, &want->by_record);
+	ring_append(&self->waiting, &want->by_deadline);
+}
+
+/* Store what was found. Lock held. */
+static void accept(struct containers *self, struct record *record,
+		   struct finding *found)
+{
+	record->is_running = false;
+	self->probe_count++;
+	if (found->err.kind != ERR_NONE) {
+		self->failure_count++;
+		return;
+	}
+	if (found->known) {
+		known_unref(record->known);
+		record->known = known_ref(found->known);
+		record->known_ns = clock_ns();
+		record->is_alone = record->is_alone || found->is_alone;
+	}
+	if (found->opened != record->opened) {
+		drop_opened(self, record);
+		if (found->opened) {
+			record->opened = opened_ref(found->opened);
+			ring_append(&self->open_ones, &record->open_ones);
+			self->open_count++;
+		}
+	}
+	trim(self);
+}
+
+static void run_probe(struct job *job)
+{
+	struct record *record = ring_item(job, struct record, job);
+	struct containers *self = record->owner;
+	struct finding found = { 0 };
+	struct ring answers;
+
+	ring_init(&answers);
+	probe(self, record, &found);
+	pthread_mutex_lock(&self->lock);
+	while (!ring_is_empty(&record->wants)) {
+		struct want *want = ring_item(record->wants.next, struct want,
+					      by_record);
+
+		unlink_want(want);
+		ring_append(&answers, &want->by_record);
+	}
+	accept(self, record, &found);
+	pthread_mutex_unlock(&self->lock);
+	/* From here on the record may be gone. */
+	while (!ring_is_empty(&answers)) {
+		struct want *want = ring_item(answers.next, struct want,
+					      by_record);
+
+		ring_remove(&want->by_record);
+		want->done(want, found.known, found.opened,
+			   found.err.kind == ERR_NONE ? NULL : &found.err);
+	}
+	containers_release(self, found.opened);
+	known_unref(found.known);
+}
+
+/* Lock held. */
+static void start_probe(struct containers *self, struct record *record,
+			enum job_priority priority)
+{
+	if (record->is_running)
+		return;
+	record->is_running = true;
+	record->job.run = run_probe;
+	pool_add(self->probes, &record->job, priority);
+}
+
+static void answer_error(struct want *want, enum error_kind kind,
+			 const char *text)
+{
+	struct error err = { 0 };
+
+	error_set(&err, kind, "%s", text);
+	want->done(want, NULL, NULL, &err);
+}
+
+static struct want *first_waiting(const struct containers *self)
+{
+	return ring_is_empty(&self->waiting) ? NULL :
+	       ring_item(self->waiting.next, struct want, by_deadline);
+}
+
+/* Lock held; gives it back while answering. */
+static void answer_late(struct containers *self, struct want *want)
+{
+	unlink_want(want);
+	self->timeout_count++;
+	pthread_mutex_unlock(&self->lock);
+	answer_error(want, ERR_TIMEOUT, "not understood in time; it is still "
+		     "being read, so try again (-o probe-timeout=)");
+	pthread_mutex_lock(&self->lock);
+}
+
+static void *run_timer(void *arg)
+{
+	struct containers *self = arg;
+
+	pthread_mutex_lock(&self->lock);
+	while (!self->closing) {
+		struct want *first = first_waiting(self);
+		struct timespec until;
+
+		if (!first) {
+			pthread_cond_wait(&self->wake, &self->lock);
+			continue;
+		}
+		if (first->deadline_ns <= clock_ns()) {
+			answer_late(self, first);
+			continue;
+		}
+		until = timespec_of_ns(first->deadline_ns);
+		pthread_cond_timedwait(&self->wake, &self->lock, &until);
+	}
+	pthread_mutex_unlock(&self->lock);
+	return NULL;
+}
+
+/* The timer starts with the first want, thus after daemonising. Lock held. */
+static void wake_timer(struct containers *self)
+{
+	if (self->timer_runs)
+		pthread_cond_signal(&self->wake);
+	else
+		self->timer_runs = !pthread_create(&self->timer, NULL,
+						   run_timer, self);
+}
+
+void containers_want(struct containers *containers,
+		     const struct target *target, struct want *want)
+{
+	struct known *known = NULL;
+	struct opened *opened = NULL;
+	struct record *record;
+	bool satisfied, closing;
+
+	pthread_mutex_lock(&containers->lock);
+	closing = containers->closing;
+	record = closing ? NULL : get_record(containers, target);
+	satisfied = record && is_satisfied(containers, record, want);
+	if (satisfied) {
+		known = record->known ? known_ref(record->known) : NULL;
+		opened = record->opened ? opened_ref(record->opened) : NULL;
+	} else if (record) {
+		link_want(containers, record, want);
+		start_probe(containers, record, JOB_URGENT);
+		if (first_waiting(containers) == want)
+			wake_timer(containers);
+	}
+	pthread_mutex_unlock(&containers->lock);
+	if (!record)
+		answer_error(want, closing ? ERR_CANCELLED : ERR_NOMEM,
+			     closing ? "unmounting" : "out of memory");
+	else if (satisfied)
+		want->done(want, known, opened, NULL);
+	known_unref(known);
+	containers_release(containers, opened);
+}
+
+void containers_prefetch(struct containers *containers,
+			 const struct target *target)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&containers->lock);
+	struct record *record;
+
+	(void)held;
+	record = containers->closing ? NULL : get_record(containers, target);
+	if (record && !is_fresh(containers, record))
+		start_probe(containers, record, JOB_BACKGROUND);
+}
+
+struct known *containers_peek(struct containers *containers,
+			      const struct target *target)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&containers->lock);
+	struct record *record = find(containers, target);
+
+	(void)held;
+	if (!record || !is_fresh(containers, record))
+		return NULL;
+	return known_ref(record->known);
+}
+
+int containers_new(struct containers **out,
+		   const struct containers_options *options,
+		   struct error *err)
+{
+	struct containers *self = calloc(1, sizeof(*self));
+	pthread_condattr_t attr;
+
+	*out = NULL;
+	if (!self)
+		return error_nomem(err);
+	self->options = *options;
+	ring_init(&self->by_age);
+	ring_init(&self->open_ones);
+	ring_init(&self->waiting);
+	pthread_mutex_init(&self->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&self->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	/* All of a pool's threads may wait, so none counts as a core. */
+	if (pool_new(&self->probes, "probe", PROBE_THREADS, PROBE_THREADS,
+		     err) ||
+	    pool_new(&self->closer, "close", CLOSE_THREADS, CLOSE_THREADS,
+		     err)) {
+		containers_free(self);
+		return -1;
+	}
+	*out = self;
+	return 0;
+}
+
+void containers_stop(struct containers *containers)
+{
+	bool had_timer;
+
+	pthread_mutex_lock(&containers->lock);
+	containers->closing = true;
+	had_timer = containers->timer_runs;
+	containers->timer_runs = false;
+	pthread_cond_signal(&containers->wake);
+	pthread_mutex_unlock(&containers->lock);
+	if (had_timer)
+		pthread_join(containers->timer, NULL);
+	for (;;) {
+		struct want *want;
+
+		pthread_mutex_lock(&containers->lock);
+		want = first_waiting(containers);
+		if (want)
+			unlink_want(want);
+		pthread_mutex_unlock(&containers->lock);
+		if (!want)
+			break;
+		answer_error(want, ERR_CANCELLED, "unmounting");
+	}
+}
+
+void containers_free(struct containers *containers)
+{
+	if (!containers)
+		return;
+	pool_free(containers->probes);
+	while (!ring_is_empty(&containers->by_age))
+		forget_record(containers, ring_item(containers->by_age.next,
+						    struct record, by_age));
+	pool_free(containers->closer);
+	pthread_mutex_destroy(&containers->lock);
+	pthread_cond_destroy(&containers->wake);
+	free(containers);
+}
+
+int containers_stats(struct containers *containers, json_t *object,
+		     struct error *err)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&containers->lock);
+	json_t *stats = json_pack(
+		"{s:I, s:I, s:I, s:I, s:I}",
+		"probes", (json_int_t)containers->probe_count,
+		"probes_failed", (json_int_t)containers->failure_count,
+		"probes_late", (json_int_t)containers->timeout_count,
+		"containers_known", (json_int_t)containers->count,
+		"containers_open", (json_int_t)containers->open_count);
+
+	(void)held;
+	if (!stats)
+		return error_nomem(err);
+	if (json_object_update_new(object, stats))
+		return error_nomem(err);
+	return 0;
+}

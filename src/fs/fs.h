@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the vmiefs authors
+ *
+ * The mounted file system, without FUSE: what all operations share. The parts
+ * have their own locks; the pointers are fixed while it is mounted. */
+#ifndef VMIEFS_FS_H
+#define VMIEFS_FS_H
+
+#include <stdatomic.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "common/pool.h"
+#include "common/strbuf.h"
+#include "disk/engine.h"
+#include "fs/bucket.h"
+#include "fs/containers.h"
+#include "fs/failures.h"
+#include "fs/listings.h"
+#include "fs/mount.h"
+#include "fs/tree.h"
+
+enum fs_counter {
+	FS_OPENS,        /* of disks and objects */
+	FS_OPENS_FAILED,
+	FS_HANDLES,      /* open now */
+	FS_READS,
+	FS_READ_BYTES,
+	FS_READS_FAILED,
+	FS_INTERRUPTED,  /* requests that their caller gave up */
+	FS_LOOKUPS,
+	FS_COUNTERS,
+};
+
+struct fs {
+	const struct mount_options *options;
+	struct engine *engine;
+	struct buckets *buckets;
+	struct tree *tree;
+	struct listings *listings;
+	struct containers *containers;
+	struct failures *failures;
+	struct pool *pool;  /* lookups and listings */
+	struct pool *seeks; /* reading tables for SEEK_DATA and SEEK_HOLE */
+	uid_t uid, control_uid;
+	gid_t gid, control_gid;
+	bool control_has_group;
+	struct timespec started;
+	atomic_ullong counters[FS_COUNTERS];
+};
+
+/* No threads are started. The store is taken over, also on failure. */
+int fs_new(struct fs **out, const struct mount_options *options,
+	   struct store *store, struct error *err);
+
+/* Give up what still waits (containers_stop()), then free all: no request may
+ * come any more, and what is open has been released. */
+void fs_stop(struct fs *fs);
+void fs_free(struct fs *fs); /* NULL is legal */
+
+static inline void fs_count(struct fs *fs, enum fs_counter which, uint64_t n)
+{
+	atomic_fetch_add_explicit(&fs->counters[which], n,
+				  memory_order_relaxed);
+}
+
+/* The attributes of a node; size only for files. */
+void fs_stat(const struct fs *fs, const struct node *node, struct stat *st);
+
+/* The container or object behind a file's or OVA's node. key has room for
+ * STORE_KEY_MAX + 2 bytes and becomes target->key. */
+int fs_target(const struct node *node, struct target *target, char *key,
+	      struct error *err);
+
+/* The same for a listed entry of a directory. */
+int fs_entry_target(const struct node *dir, const struct listing_entry *entry,
+		    struct target *target, char *key, struct error *err);
+
+/* Where the names below a directory are listed: its store and prefix. The
+ * node is NODE_DISKS, NODE_OBJECTS, NODE_BUCKET or NODE_PREFIX. */
+int fs_place(const struct fs *fs, const struct node *dir,
+	     struct store **store, char *prefix, struct error *err);
+
+/* A reference to the node of a listed entry. NULL with no error set in *err:
+ * a container that must be understood first; target is filled for that. */
+struct node *fs_entry_node(struct fs *fs, struct node *dir,
+			   const struct listing_entry *entry,
+			   struct error *err);
+
+/* A reference to the node of the disk in a container of which this is known,
+ * or of part `part` of the OVA `dir`. */
+struct node *fs_disk_node(struct fs *fs, struct node *dir,
+			  const struct listing_entry *entry,
+			  struct known *known, struct error *err);
+struct node *fs_member_node(struct fs *fs, struct node *ova,
+			    struct known *known, size_t part,
+			    struct error *err);
+
+/* A reference to one of the fixed nodes: disks/, control/stats, ... NULL when
+ * there is none of that name. */
+struct node *fs_fixed_node(struct fs *fs, struct node *dir,
+			   const char *name);
+/* Their names: entry i of dir; NULL behind the last. */
+const char *fs_fixed_name(const struct node *dir, size_t i);
+
+/* What dir holds under this name: the prefix or object with the listing's
+ * facts. entry points into *text, which the caller frees. ERR_NOT_FOUND where
+ * there is none. Blocks on the store. */
+int fs_find(struct fs *fs, struct node *dir, const char *name,
+	    struct listing_entry *entry, char **text, struct error *err);
+
+/* Why a part of a container cannot be opened: its own error or that of the
+ * whole. ERR_NONE if it can. text may be NULL. */
+enum error_kind fs_part_error(const struct node *node, const char **text);
+
+/* The text of a control file as of now. */
+int fs_control_text(struct fs *fs, const struct node *node,
+		    struct strbuf *out, struct error *err);
+
+/* What was written to control/log-level. */
+int fs_set_log_level(const char *text, struct error *err);
+
+#endif

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the vmiefs authors
+ *
+ * Facts about containers. */
+#include "config.h"
+
+#include <openssl/sha.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/checked.h"
+#include "disk/container.h"
+#include "fs/known.h"
+
+#define PARTS_MAX 4096 /* disks and files of one OVA that are shown */
+
+static struct known *known_new(size_t count, const char *etag)
+{
+	struct known *known = calloc(1, sizeof(*known) +
+				     count * sizeof(known->parts[0]));
+
+	if (!known)
+		return NULL;
+	atomic_init(&known->refs, 1);
+	known->count = count;
+	snprintf(known->etag, sizeof(known->etag), "%s", etag);
+	return known;
+}
+
+struct known *known_ref(struct known *known)
+{
+	atomic_fetch_add(&known->refs, 1);
+	return known;
+}
+
+void known_unref(struct known *known)
+{
+	if (!known || atomic_fetch_sub(&known->refs, 1) != 1)
+		return;
+	for (size_t i = 0; i < known->count; i++) {
+		free(known->parts[i].name);
+		free(known->parts[i].why);
+	}
+	free(known->why);
+	free(known);
+}
+
+/* Names in an OVA come from the file: one that the kernel cannot take is
+ * shown with '_' in it. */
+static char *part_name(const char *name, const char *ending)
+{
+	char *text;
+
+	if (asprintf(&text, "%.*s%s", 250, name, ending) < 0)
+		return NULL;
+	for (char *c = text; *c; c++)
+		if (*c == '/')
+			*c = '_';
+	if (!strcmp(text, ".") || !strcmp(text, ".."))
+		memset(text, '_', strlen(text));
+	return text;
+}
+
+static int fill_disk(struct known_part *part, const struct container *c,
+		     const struct container_disk *disk, struct error *err)
+{
+	part->name = part_name(disk->name, ".raw");
+	if (!part->name)
+		return error_nomem(err);
+	part->kind = disk->error.kind;
+	if (part->kind != ERR_NONE) {
+		part->why = strdup(disk->error.text);
+		return part->why ? 0 : error_nomem(err);
+	}
+	part->size = disk->map->size;
+	part->stored = container_is_ova(c) ? disk->map->source->size :
+					     container_info(c)->size;
+	part->can_have_holes = disk->map->can_have_holes;
+	part->format = disk->map->format->name;
+	part->subformat = disk->map->subformat;
+	return 0;
+}
+
+static int fill_file(struct known_part *part, const struct ova_file *file,
+		     struct error *err)
+{
+	part->name = part_name(file->name, "");
+	if (!part->name)
+		return error_nomem(err);
+	part->size = part->stored = file->source->size;
+	return 0;
+}
+
+int known_from_container(struct known **out, const struct container *container,
+			 struct error *err)
+{
+	const struct ova *ova = container_ova(container);
+	size_t disks = container_disk_count(container);
+	size_t files = ova ? ova_file_count(ova) : 0;
+	struct known *known;
+	int ret = 0;
+
+	*out = NULL;
+	if (disks > PARTS_MAX || files > PARTS_MAX - disks)
+		return error_set(err, ERR_LIMIT, "holds more than %d members",
+				 PARTS_MAX);
+	known = known_new(disks + files, container_info(container)->etag);
+	if (!known)
+		return error_nomem(err);
+	snprintf(known->identity, sizeof(known->identity), "%s",
+		 container_identity(container));
+	known->is_ova = container_is_ova(container);
+	for (size_t i = 0; i < disks && !ret; i++)
+		ret = fill_disk(&known->parts[i], container,
+				container_disk(container, i), err);
+	for (size_t i = 0; i < files && !ret; i++)
+		ret = fill_file(&known->parts[disks + i], ova_file(ova, i),
+				err);
+	if (ret)
+		known_unref(known);
+	else
+		*out = known;
+	return ret;
+}
+
+static void hash_identity(struct known *known, const char *key)
+{
+	unsigned char hash[SHA256_DIGEST_LENGTH];
+	char both[STORE_KEY_MAX + STORE_ETAG_MAX + 2];
+	int len = snprintf(both, sizeof(both), "%s\n%s", key, known->etag);
+
+	SHA256((unsigned char *)both, (size_t)len, hash);
+	for (size_t i = 0; i < sizeof(hash); i++)
+		snprintf(known->identity + 2 * i, 3, "%02x", hash[i]);
+}
+
+int known_from_error(struct known **out, const char *key, const char *etag,
+		     bool is_ova, const struct error *why, struct error *err)
+{
+	struct known *known = known_new(0, etag);
+
+	*out = NULL;
+	if (!known)
+		return error_nomem(err);
+	hash_identity(known, key);
+	known->is_ova = is_ova;
+	known->kind = why->kind;
+	known->why = strdup(why->text);
+	if (!known->why) {
+		known_unref(known);
+		return error_nomem(err);
+	}
+	*out = known;
+	return 0;
+}
+
+uint64_t known_blocks(uint64_t size, uint64_t stored, bool can_have_holes)
+{
+	uint64_t full = div_round_up(size, 512);
+	uint64_t blocks = min_u64(div_round_up(stored, 512), full);
+
+	if (can_have_holes && blocks == full && full)
+		blocks--;
+	return blocks;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the vmiefs authors
+ *
+ * What the files that talk to libfuse share. Only ops*.c, call.c and mount.c
+ * include this.
+ *
+ * Threads: libfuse's loop threads run the operations and never wait for I/O.
+ * What may wait (lookups, listings) runs in fs->pool, probes in the pool of
+ * containers.c, reads in the engine's; each answers its request from there. */
+#ifndef VMIEFS_SERVER_H
+#define VMIEFS_SERVER_H
+
+#define FUSE_USE_VERSION 314
+
+#include <fuse3/fuse_lowlevel.h>
+#include <pthread.h>
+
+#include "fs/fs.h"
+#include "fs/ring.h"
+
+#define SERVER_READ_MAX (1u << 20) /* bytes in one READ request */
+
+struct server {
+	struct fs *fs;
+	pthread_mutex_t lock; /* of what follows */
+	pthread_cond_t idle;  /* active became empty */
+	struct ring active;   /* calls */
+	struct ring handles;  /* open files and directories */
+};
+
+/* What an open file or directory is to us; counted. */
+struct handle {
+	atomic_uint refs;
+	struct ring all;         /* under the server's lock */
+	struct node *node;       /* a reference */
+	struct opened *opened;   /* files: a reference; disk lives in it */
+	struct disk *disk;
+	bool is_direct;          /* O_DIRECT */
+	struct listing *listing; /* directories: a reference, or NULL */
+	struct known *known;     /* of an OVA's directory: a reference */
+	size_t prefetched;       /* entries whose probes were started */
+	char *text;              /* control files: as of open */
+	size_t text_len;
+};
+
+static inline struct server *server_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+static inline struct handle *handle_of(const struct fuse_file_info *fi)
+{
+	return (struct handle *)(uintptr_t)fi->fh;
+}
+
+/* A borrowed node: the kernel's own reference keeps it. */
+struct node *server_node(struct server *server, fuse_ino_t ino);
+fuse_ino_t server_ino(struct server *server, const struct node *node);
+
+/* NULL when out of memory. Takes a reference of node. */
+struct handle *handle_new(struct server *server, struct node *node);
+struct handle *handle_ref(struct handle *handle);
+void handle_unref(struct server *server, struct handle *handle);
+
+/* After unmounting: release what the kernel has not. */
+void handles_release(struct server *server);
+
+/* Attributes and their lifetime as FUSE wants them. */
+void server_entry(struct server *server, const struct node *node,
+		  struct fuse_entry_param *entry);
+
+extern const struct fuse_lowlevel_ops server_ops;
+
+/* The operations, by file. */
+void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
+void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+		struct fuse_file_info *fi);
+void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+		    struct fuse_file_info *fi);
+void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+	     struct fuse_file_info *fi);
+void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size,
+	      off_t offset, struct fuse_file_info *fi);
+void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
+	      struct fuse_file_info *fi);
+void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
+		 size_t size);
+void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
+
+#endif
