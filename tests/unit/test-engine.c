@@ -105,11 +105,11 @@ static bool read_is_right(const struct bench *b, uint64_t offset,
  * 3 MiB each. */
 static void test_borders(const struct bench *b, const char *name)
 {
-	uint64_t points[64], size = b->fake->spec.size;
+	uint64_t points[40], size = b->fake->spec.size;
 	size_t n = 0;
 	bool good = true;
 
-	for (size_t i = 0; i < b->fake->count && n < 60; i++) {
+	for (size_t i = 0; i < b->fake->count && n < 33; i++) {
 		uint64_t at = b->fake->pieces[i].offset;
 
 		if (at)
