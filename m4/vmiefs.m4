@@ -51,16 +51,17 @@ AC_SUBST([FUZZ_LDFLAGS])
 AM_CONDITIONAL([FUZZING], [test "x$enable_fuzzing" = xyes])
 ])
 
-# VMIEFS_OPTIONAL(NAME, VAR, MODULE, WHAT): --with-NAME=yes|no|auto.
+# VMIEFS_OPTIONAL(NAME, VAR, MODULE, WHAT): --with-NAME=yes|no|auto; with_NAME
+# is yes or no afterwards.
 AC_DEFUN([VMIEFS_OPTIONAL], [
 AC_ARG_WITH([$1], [AS_HELP_STRING([--with-$1], [$4 (default: auto)])], [],
 	[with_$1=auto])
-enable_$1=no
 AS_IF([test "x$with_$1" != xno], [
 	PKG_CHECK_MODULES([$2], [$3], [
-		enable_$1=yes
+		with_$1=yes
 		AC_DEFINE([HAVE_$2], [1], [Define to 1 if $1 is there.])
 	], [AS_IF([test "x$with_$1" = xyes],
 		[AC_MSG_ERROR([$1 was asked for but $3 is not there])],
-		[AC_MSG_WARN([$1 not found: $4 is missing])])])])
+		[AC_MSG_WARN([$1 not found: $4 is missing])
+		with_$1=no])])])
 ])

@@ -9,7 +9,7 @@
 lint_groff() {
 	local out
 
-	out=$(groff -man -Tutf8 -ww -z "$1" 2>&1)
+	out=$(groff -t -man -Tutf8 -ww -z "$1" 2>&1)
 	printf '%s' "$out"
 	[ -z "$out" ]
 }

@@ -172,7 +172,7 @@ def check_includes(texts):
           != ['"config.h"']], "every .c includes config.h first")
     none([p for p, t in texts.items() if p.endswith(".h") and
           p.startswith("src/") and not re.search(
-              r"^#ifndef VMIEFS_%s$" % re.sub(
+              r"^#ifndef VMIEFS_(?:\w+_)?%s$" % re.sub(
                   r"\W", "_", os.path.basename(p)).upper(), t, re.M)],
          "every header has its guard")
 

@@ -42,7 +42,7 @@ static void test_bound(struct budget *budget)
 	ok(budget_try(budget, 1000), "all of it");
 	ok(!budget_try(budget, 1), "not a byte more");
 	fails_with(budget_reserve(budget, 24, "a table", &err), &err,
-		   ERR_NOMEM, "a table needs 24 bytes", "says who and how much");
+		   ERR_NOMEM, "a table needs 24 bytes", "who and how much");
 	ok(strstr(err.text, "-o memory="), "names the option");
 	budget_release(budget, 400);
 	ok(!budget_try(budget, 401), "too much");

@@ -304,7 +304,7 @@ static void test_replaced(void)
 {
 	struct object *object;
 	struct object_info info;
-	char from[PATH_MAX], text[6];
+	char from[PATH_MAX], text[6] = "";
 	struct error err;
 
 	write_file("in/pin", "first");
@@ -334,7 +334,7 @@ static void test_changed(void)
 {
 	struct object *object;
 	struct error err;
-	char text[6];
+	char text[6] = "";
 
 	write_file("in/pin", "first");
 	object = open_key("pin");
@@ -357,7 +357,7 @@ static void test_nowait(void)
 {
 	struct object *object = open_key("a.vmdk");
 	struct error err = { 0 };
-	char text[6];
+	char text[6] = "";
 
 	succeeds(read_text(object, 0, text, 5, 0, &err), &err, "read");
 	if (read_text(object, 0, text, 5, STORE_NOWAIT, &err))
