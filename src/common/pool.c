@@ -109,6 +109,7 @@ static void *work(void *arg)
 			pool->idle--;
 		}
 		job = take_job(pool);
+		assert(job);
 		pool->computing++;
 		/* Several jobs may have called one sleeper: who wakes passes
 		 * the call on. */

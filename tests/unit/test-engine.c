@@ -371,7 +371,7 @@ static void test_damage(void)
 
 int main(void)
 {
-	alarm(100); /* a deadlock fails instead of hanging */
+	alarm(600); /* a deadlock fails instead of hanging */
 	test_bytes();
 	test_async();
 	test_budget();
