@@ -56,6 +56,9 @@ static const struct option_row mount_rows[] = {
 	      "what mount(8) and df(1) show instead of the source"),
 	VALUE("gid", OPTION_NUMBER, gid, "GID", "4294967295", NULL, 0, 0,
 	      "group of all files; otherwise that of who mounts"),
+	FLAG("kernel-cache", kernel_cache,
+	     "let the kernel cache what is read: slower for copies, faster "
+	     "for reading the same place again, and mmap(2) works"),
 	VALUE("memory", OPTION_BYTES, memory_bytes, "SIZE", "256M", "bytes",
 	      16 << 20, UINT64_C(1) << 44,
 	      "bound of caches, buffers and tables over all open disks"),
@@ -63,8 +66,9 @@ static const struct option_row mount_rows[] = {
 	      "seconds", 100, 3600000,
 	      "how long stat(2) and open(2) wait for a container to be "
 	      "understood"),
-	VALUE("readahead", OPTION_NUMBER, readahead_kib, "KIB", "128", "KiB",
-	      0, 65536, "read-ahead of the kernel; above 128 only for root"),
+	VALUE("readahead", OPTION_NUMBER, readahead_kib, "KIB", "1024", "KiB",
+	      0, 65536, "read-ahead of the kernel with kernel-cache; above "
+			"128 only for root"),
 	FLAG("ro", is_read_only, "mount read-only"),
 	FLAG("service", is_service, "the source is a directory of buckets"),
 	VALUE("threads", OPTION_NUMBER, threads, "N", "0", NULL, 0, 1024,

@@ -23,6 +23,7 @@ struct mount_options {
 	unsigned int timeout_ms;    /* -o timeout=: of one read */
 	unsigned int probe_ms;      /* -o probe-timeout=: how long stat waits */
 	unsigned int ttl_ms;        /* -o ttl=: how old a listing may be */
+	bool kernel_cache;          /* -o kernel-cache */
 	unsigned int readahead_kib; /* -o readahead=: of the kernel */
 	unsigned int vhd_size;      /* -o vhd-size=: 0 current, 1 chs */
 

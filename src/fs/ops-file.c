@@ -118,7 +118,11 @@ static void open_later(fuse_req_t req, struct node *node,
 			handle_unref(server, handle);
 		return;
 	}
-	handle->is_direct = fi->flags & O_DIRECT;
+	/* Past the kernel's cache a copy costs half the CPU, and what is read
+	 * twice soon is in the engine's. A node's bytes never change, so its
+	 * cached pages are good for ever. */
+	handle->is_direct = fi->flags & O_DIRECT ||
+			    !server->fs->options->kernel_cache;
 	call = call_new(req);
 	if (!call) {
 		handle_unref(server, handle);
@@ -126,7 +130,6 @@ static void open_later(fuse_req_t req, struct node *node,
 	}
 	call->handle = handle;
 	call->fi = *fi;
-	/* The node's bytes never change, so neither do cached pages. */
 	call->fi.keep_cache = !handle->is_direct;
 	call->fi.direct_io = handle->is_direct;
 	call->fi.noflush = 1;

@@ -35,7 +35,7 @@ struct handle {
 	struct node *node;       /* a reference */
 	struct opened *opened;   /* files: a reference; disk lives in it */
 	struct disk *disk;
-	bool is_direct;          /* O_DIRECT */
+	bool is_direct;          /* past the kernel's cache */
 	struct listing *listing; /* directories: a reference, or NULL */
 	struct known *known;     /* of an OVA's directory: a reference */
 	size_t prefetched;       /* entries whose probes were started */
