@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the vmiefs authors
+ *
+ * The table of containers: one probe however many ask, deadlines that answer
+ * while the probe goes on, verdicts that stay and trouble that does not. */
+#include "config.h"
+
+#include <unistd.h>
+
+#include "common/bytes.h"
+#include "fs/containers.h"
+#include "tests/lib/faulty-store.h"
+#include "tests/lib/memory-store.h"
+#include "tests/tap.h"
+
+#define DISK_BYTES  65536
+#define DEADLINE_MS 300
+
+static struct engine *engine;
+static struct store *memory, *store;
+static struct bucket bucket;
+static struct containers *containers;
+static struct error err;
+
+/* Who asks, and what was answered. */
+struct asker {
+	struct want want;
+	atomic_bool answered;
+	enum error_kind kind;  /* passing trouble */
+	enum error_kind known; /* the verdict */
+	uint64_t size;
+	struct opened *opened; /* a reference */
+	char text[512];
+};
+
+static void on_answer(struct want *want, struct known *known,
+		      struct opened *opened, const struct error *error)
+{
+	struct asker *asker = ring_item(want, struct asker, want);
+
+	asker->kind = error ? error->kind : ERR_NONE;
+	snprintf(asker->text, sizeof(asker->text), "%s",
+		 error ? error->text : known && known->why ? known->why : "");
+	if (known) {
+		asker->known = known->kind;
+		asker->size = known->count ? known->parts[0].size : 0;
+	}
+	if (opened && want->needs_open)
+		asker->opened = opened_ref(opened);
+	atomic_store(&asker->answered, true);
+}
+
+/* A fixed VHD: data and footer (FORMATS 2.1). */
+static void put_vhd(const char *key)
+{
+	static unsigned char vhd[DISK_BYTES + 512];
+	unsigned char *footer = vhd + DISK_BYTES;
+	uint32_t sum = 0;
+
+	memset(footer, 0, 512);
+	memcpy(footer, "conectix", 8);
+	be32_put(footer + 8, 2);
+	be32_put(footer + 12, 0x00010000);
+	be64_put(footer + 16, UINT64_MAX);
+	memcpy(footer + 28, "win ", 4);
+	be64_put(footer + 40, DISK_BYTES);
+	be64_put(footer + 48, DISK_BYTES);
+	be32_put(footer + 60, 2);
+	for (int i = 0; i < 512; i++)
+		sum += footer[i];
+	be32_put(footer + 64, ~sum);
+	if (memory_store_put(memory, key, vhd, sizeof(vhd), &err))
+		ok(false, "put %s: %s", key, err.text);
+}
+
+static struct target target_of(const char *key, bool is_plain)
+{
+	static struct object_info info;
+	struct target target = {
+		.bucket = &bucket,
+		.key = key,
+		.etag = info.etag,
+		.is_plain = is_plain,
+	};
+
+	if (store_stat(memory, key, &info, &err))
+		ok(false, "stat %s: %s", key, err.text);
+	return target;
+}
+
+static void ask(struct asker *asker, const char *key, bool needs_open)
+{
+	struct target target = target_of(key, false);
+
+	memset(asker, 0, sizeof(*asker));
+	asker->want.done = on_answer;
+	asker->want.needs_open = needs_open;
+	containers_want(containers, &target, &asker->want);
+}
+
+/* Wait up to 5 s. */
+static bool wait_for(struct asker *asker)
+{
+	for (int i = 0; i < 500 && !atomic_load(&asker->answered); i++)
+		usleep(10000);
+	return atomic_load(&asker->answered);
+}
+
+static json_int_t stat_of(const char *name)
+{
+	json_t *object = json_object();
+	json_int_t n;
+
+	containers_stats(containers, object, &err);
+	n = json_integer_value(json_object_get(object, name));
+	json_decref(object);
+	return n;
+}
+
+static void release(struct asker *asker)
+{
+	containers_release(containers, asker->opened);
+	asker->opened = NULL;
+}
+
+static void test_one_probe(void)
+{
+	struct faults hang = { .key = "one.vhd" };
+	struct asker askers[20];
+	size_t answered = 0, right = 0;
+
+	put_vhd("one.vhd");
+	faulty_store_set(store, &hang);
+	faulty_store_hang(store, true);
+	for (int i = 0; i < 20; i++)
+		ask(&askers[i], "one.vhd", i % 2);
+	usleep(50000);
+	for (int i = 0; i < 20; i++)
+		answered += atomic_load(&askers[i].answered);
+	is_u64(answered, 0, "nobody is answered while the store hangs");
+	faulty_store_hang(store, false);
+	for (int i = 0; i < 20; i++)
+		right += wait_for(&askers[i]) && askers[i].kind == ERR_NONE &&
+			 askers[i].size == DISK_BYTES &&
+			 !askers[i].opened == !(i % 2);
+	is_u64(right, 20, "then all are answered, half with the container");
+	is_u64((uint64_t)stat_of("probes"), 1, "by one probe");
+	for (int i = 0; i < 20; i++)
+		release(&askers[i]);
+	ask(&askers[0], "one.vhd", false);
+	ok(atomic_load(&askers[0].answered), "the next one at once");
+}
+
+static void test_deadline(void)
+{
+	struct faults hang = { .key = "late.vhd" };
+	struct target target;
+	struct asker asker;
+	json_int_t before = stat_of("probes");
+
+	put_vhd("late.vhd");
+	faulty_store_set(store, &hang);
+	faulty_store_hang(store, true);
+	ask(&asker, "late.vhd", true);
+	ok(wait_for(&asker) && asker.kind == ERR_TIMEOUT,
+	   "who waits too long is told so");
+	ok(strstr(asker.text, "probe-timeout"), "with the option's name");
+	target = target_of("late.vhd", false);
+	ok(!containers_peek(containers, &target), "nothing is known");
+	faulty_store_hang(store, false);
+	for (int i = 0; i < 500 && stat_of("probes") == before; i++)
+		usleep(10000);
+	ask(&asker, "late.vhd", true);
+	ok(atomic_load(&asker.answered) && asker.size == DISK_BYTES,
+	   "but the probe went on and the next one finds it done");
+	release(&asker);
+}
+
+static void test_verdict(void)
+{
+	json_int_t before = stat_of("probes");
+	struct asker asker;
+
+	memory_store_put(memory, "bad.vmdk", "nothing", 7, &err);
+	ask(&asker, "bad.vmdk", true);
+	ok(wait_for(&asker) && asker.kind == ERR_NONE &&
+	   asker.known == ERR_CORRUPT && !asker.opened,
+	   "a damaged container is known as such");
+	ok(strstr(asker.text, "named as vmdk"), "with the reason");
+	ask(&asker, "bad.vmdk", false);
+	ok(atomic_load(&asker.answered) && asker.known == ERR_CORRUPT,
+	   "and stays so");
+	is_u64((uint64_t)(stat_of("probes") - before), 1,
+	       "without another probe");
+}
+
+static void test_trouble(void)
+{
+	struct faults fail = {
+		.key = "net.vhd",
+		.calls = 1 << FAULTY_READ,
+		.fail_every = 1,
+		.fail_kind = ERR_NETWORK,
+	};
+	struct faults none = { .calls = 0 };
+	struct asker asker;
+
+	put_vhd("net.vhd");
+	faulty_store_set(store, &fail);
+	ask(&asker, "net.vhd", false);
+	ok(wait_for(&asker) && asker.kind == ERR_NETWORK,
+	   "passing trouble is an error of the asker");
+	faulty_store_set(store, &none);
+	ask(&asker, "net.vhd", false);
+	ok(wait_for(&asker) && asker.kind == ERR_NONE &&
+	   asker.size == DISK_BYTES, "and nothing that is kept");
+}
+
+static void test_replaced(void)
+{
+	struct target target;
+	struct asker asker = { 0 };
+
+	put_vhd("old.vhd");
+	target = target_of("old.vhd", false);
+	asker.want.done = on_answer;
+	target.etag = "another";
+	containers_want(containers, &target, &asker.want);
+	ok(wait_for(&asker) && asker.kind == ERR_STALE,
+	   "what was replaced since it was listed is stale");
+}
+
+static void test_plain(void)
+{
+	struct target target;
+	struct asker asker = { 0 };
+	struct disk *disk;
+	char bytes[7] = "";
+
+	memory_store_put(memory, "plain.vmdk", "nothing", 7, &err);
+	target = target_of("plain.vmdk", true);
+	asker.want.done = on_answer;
+	asker.want.needs_open = true;
+	containers_want(containers, &target, &asker.want);
+	ok(wait_for(&asker) && asker.opened, "an object opens as it is");
+	succeeds(opened_disk(&disk, asker.opened, 0, &err), &err,
+		 "as a disk");
+	succeeds(disk_read(disk, 0, bytes, 7, &err), &err, "that reads");
+	is_mem(bytes, "nothing", 7, "its own bytes");
+	fails_with(opened_disk(&disk, asker.opened, 1, &err), &err,
+		   ERR_STALE, "replaced", "it has no second part");
+	release(&asker);
+}
+
+static void test_stop(void)
+{
+	struct faults hang = { .key = "stop.vhd" };
+	struct asker asker;
+
+	put_vhd("stop.vhd");
+	faulty_store_set(store, &hang);
+	faulty_store_hang(store, true);
+	ask(&asker, "stop.vhd", false);
+	containers_stop(containers);
+	ok(atomic_load(&asker.answered) && asker.kind == ERR_CANCELLED,
+	   "stopping answers who waits");
+	ask(&asker, "one.vhd", false);
+	ok(atomic_load(&asker.answered) && asker.kind == ERR_CANCELLED,
+	   "and who still comes");
+	faulty_store_hang(store, false);
+}
+
+int main(void)
+{
+	struct engine_options options = { .memory_bytes = 32 << 20 };
+	struct containers_options containers_options = {
+		.deadline_ms = DEADLINE_MS,
+		.ttl_ms = 60000,
+	};
+
+	succeeds(memory_store_new(&memory, &err), &err, "a store");
+	succeeds(faulty_store_new(&store, memory, NULL, &err), &err,
+		 "with faults");
+	succeeds(engine_new(&engine, &options, &err), &err, "an engine");
+	containers_options.engine = engine;
+	bucket.store = store;
+	succeeds(containers_new(&containers, &containers_options, &err), &err,
+		 "a table");
+	test_one_probe();
+	test_deadline();
+	test_verdict();
+	test_trouble();
+	test_replaced();
+	test_plain();
+	test_stop();
+	containers_free(containers);
+	engine_free(engine);
+	store_close(store);
+	return tap_done();
+}
