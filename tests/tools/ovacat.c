@@ -3,14 +3,14 @@
  *
  * For tests: what an OVA holds, read through ova.h alone.
  *
- *     ovacat list FILE            disks, files, warnings, reads, as text
+ *     ovacat list FILE            disks, files, reads, as text
  *     ovacat dump FILE NAME       the stored bytes of a disk or file
  *     ovacat info FILE            what describe() says, as JSON
  *     ovacat check FILE           what check() finds
  *     ovacat ovf FILE             a descriptor alone: files, disks, systems
  *     ovacat manifest FILE        a manifest alone
  *
- * Exit status: 0 good, 1 refused, 2 usage. */
+ * Warnings go to stderr. Exit status: 0 good, 1 refused, 2 usage. */
 #include "config.h"
 
 #include <inttypes.h>
@@ -80,7 +80,7 @@ static struct file_source *open_file(const char *path, struct error *err)
 
 static void print_warning(void *arg, const char *text)
 {
-	printf("warning %s\n", text);
+	fprintf(stderr, "warning %s\n", text);
 }
 
 static void print_disk(const struct ova_disk *disk)
