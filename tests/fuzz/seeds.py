@@ -27,7 +27,11 @@ def probe_seeds(target):
 # Target: the generator module with seeds(), or a function here.
 TARGETS = {
     "fuzz-guest": "guest_seeds",
+    "fuzz-gzip": "ova_seeds",
+    "fuzz-manifest": "ova_seeds",
+    "fuzz-ovf": "ova_seeds",
     "fuzz-probe": probe_seeds,
+    "fuzz-tar": "ova_seeds",
 }
 
 
