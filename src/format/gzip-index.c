@@ -47,7 +47,7 @@ struct scan {
 	uint64_t asked;     /* out when keep_going() was last asked */
 	uint8_t window[GZIP_WINDOW];
 	uint8_t packed[GZIP_WINDOW];
-	uint8_t in_buf[1 + IN_BYTES]; /* first the last byte of the one before */
+	uint8_t in_buf[1 + IN_BYTES]; /* [0]: the last byte before */
 	uint8_t out_buf[OUT_BYTES];
 };
 

@@ -135,15 +135,16 @@ def line(disk, stored, capacity=16 << 20, more="", name=None):
 
 
 def packed(case_name, text, machine, dialect="ustar", order=None, **rest):
-    """A case whose machine's disks are plain files in a tar of that dialect. order:
-    names of members as they follow each other."""
+    """A case whose machine has plain files as disks, in a tar of that
+    dialect. order: names of members as they follow each other."""
     contents = {d.href: noise(d.href, 1000 + 700 * n)
                 for n, d in enumerate(machine) if d.href}
     contents["vm.ovf"] = text.encode()
     tar = Tar(dialect)
     for name in order or ["vm.ovf", *(d.href for d in machine if d.href)]:
         tar.add(name, contents[name])
-    stored = {d.href.split("/")[-1]: contents[d.href] for d in machine if d.href}
+    stored = {d.href.split("/")[-1]: contents[d.href]
+              for d in machine if d.href}
     stored["vm.ovf"] = contents["vm.ovf"]
     lines = [line(d, len(contents[d.href]) if d.href else None)
              for d in machine]

@@ -115,7 +115,7 @@ static void test_capacity(void)
 		{ "${by_element}", NULL, 30 },
 		{ "${a&amp;b}", NULL, 11 },
 		{ "${nothing}", NULL, 0 },
-		{ "${siz}", NULL, 0 },
+		{ "${s}", NULL, 0 },
 		{ "18446744073709551616", NULL, 0 },
 		{ "18446744073709551615", "byte * 2^10", 0 },
 		{ "-1", NULL, 0 },
