@@ -178,7 +178,7 @@ static int check_disks(struct check *check, json_t *parts, struct error *err)
 			return -1;
 		if (!disk->map ? finding_or_error(check, &disk->error, err) :
 				 check_map(check, disk, err))
-			return error_prefix(err, "%s", disk->name);
+			return -1;
 	}
 	return 0;
 }

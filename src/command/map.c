@@ -176,10 +176,9 @@ static int map_disks(const struct subject *subject, json_t *disks,
 		if (!subject_selects(subject, disk))
 			continue;
 		if (!disk->map) {
-			if (!ret) {
+			if (!ret)
 				*err = disk->error;
-				ret = error_prefix(err, "%s", disk->name);
-			}
+			ret = -1;
 			continue;
 		}
 		if (disks ? map_disk_json(disks, disk, &list, err) :
