@@ -343,7 +343,8 @@ int verify_disk(const struct verifier *verifier,
 	if (!ret) {
 		ret = read_all(verify, err);
 		tell_damage(verify);
-		disk_close(verify->disk);
+		if (!ret || err->kind != ERR_CANCELLED)
+			disk_close(verify->disk);
 	}
 	pthread_cond_destroy(&verify->changed);
 	pthread_mutex_destroy(&verify->lock);

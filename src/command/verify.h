@@ -30,7 +30,9 @@ MUST_CHECK int verify_count(struct map *map, uint64_t *bytes,
 			    struct error *err);
 
 /* Read them. 0 also where there was damage. -1: the work could not be done or
- * was stopped; what was found before has been told. */
+ * was stopped; what was found before has been told. After ERR_CANCELLED the
+ * disk stays open, because closing waits for reads that may hang: leave with
+ * _exit() then. */
 MUST_CHECK int verify_disk(const struct verifier *verifier,
 			   const struct container_disk *disk,
 			   struct error *err);
