@@ -178,7 +178,8 @@ static char *printed(const char *text, const json_t *value)
 
 static void test_hostile_text(void)
 {
-	AUTO_FREE char *plain = printed("na\xc3\xafve \x1b[31m\x07\n\x7f", NULL);
+	AUTO_FREE char *plain = printed("na\xc3\xafve \x1b[31m\x07\n\x7f",
+					NULL);
 	AUTO_FREE char *wide = printed("a\xc2\x9b" "31m\xc2\xa0", NULL);
 	json_t *value = json_pack("{s:s, s:[i,i], s:b, s:n}", "text",
 				  "one\r\n\x1btwo\n", "list", 1, 2, "flag", 1,
