@@ -74,14 +74,26 @@ static int version(void)
 	return print(&out);
 }
 
-static int unknown_command(const char *name)
+static const char *nearest_command(const char *name)
 {
 	const char *names[sizeof(commands) / sizeof(commands[0])] = { NULL };
-	const char *near;
 
 	for (size_t i = 0; commands[i]; i++)
 		names[i] = commands[i]->name;
-	near = nearest_name(name, names);
+	return nearest_name(name, names);
+}
+
+/* A word that is no option, no source that exists, and nearly a command. */
+static bool is_mistyped(const char *word)
+{
+	return word[0] != '-' && !strchr(word, '/') &&
+	       access(word, F_OK) != 0 && nearest_command(word);
+}
+
+static int unknown_command(const char *name)
+{
+	const char *near = nearest_command(name);
+
 	fprintf(stderr, "vmiefs: unknown command '%s'", name);
 	if (near)
 		fprintf(stderr, "; did you mean '%s'?", near);
@@ -138,9 +150,7 @@ int main(int argc, char **argv)
 	command = find_command(first);
 	if (command)
 		return command->run(command, argc - 1, argv + 1);
-	/* One word alone is a mistyped command more likely than a source. */
-	command = find_command("mount");
-	if (!command || (argc == 2 && first[0] != '-' && !strchr(first, '/')))
+	if (is_mistyped(first))
 		return unknown_command(first);
-	return command->run(command, argc, argv);
+	return mount_command.run(&mount_command, argc, argv);
 }

@@ -5,6 +5,7 @@
  * names, and the start of each command. */
 #include "config.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -87,9 +88,9 @@ void options_help(const struct command *command, struct strbuf *out)
 {
 	const struct option_row *rows = command->options->rows;
 
-	strbuf_printf(out, "Usage: vmiefs %s %s\n\n%s.\n\nOptions:\n",
+	strbuf_printf(out, "Usage: vmiefs %s %s\n\n%c%s.\n\nOptions:\n",
 		      command->name, command->options->synopsis,
-		      command->summary);
+		      toupper(command->summary[0]), command->summary + 1);
 	for (const struct option_row *row = rows; row->name; row++)
 		if (row->type != OPTION_IGNORED && row->form == OPTION_LONG)
 			add_row(row, out);

@@ -20,6 +20,13 @@
 	  .argument = argument_, .fallback = fallback_, .unit = unit_,         \
 	  .min = min_, .max = max_, .since = "0.1", .help = help_ }
 
+/* An id that is none unless it is given; otherwise_ says what is then. */
+#define ID(name_, member_, argument_, otherwise_, help_)                       \
+	{ .name = name_, .form = OPTION_MOUNT, .type = OPTION_NUMBER,          \
+	  .offset = offsetof(struct mount_options, member_),                   \
+	  .argument = argument_, .fallback = "4294967295",                     \
+	  .fallback_text = otherwise_, .since = "0.1", .help = help_ }
+
 #define KERNEL(name_, help_)                                                   \
 	{ .name = name_, .form = OPTION_MOUNT, .type = OPTION_LIST,            \
 	  .offset = offsetof(struct mount_options, kernel), .since = "0.1",    \
@@ -50,12 +57,11 @@ static const struct option_row mount_rows[] = {
 	FLAG("allow_other", allow_other, "let other users see the mount"),
 	FLAG("allow_root", allow_root, "let root see the mount"),
 	FLAG("auto_unmount", auto_unmount, "unmount when the daemon dies"),
-	VALUE("control-gid", OPTION_NUMBER, control_gid, "GID", "4294967295",
-	      NULL, 0, 0, "let this group use control/"),
+	ID("control-gid", control_gid, "GID", "none",
+	   "let this group use control/"),
 	VALUE("fsname", OPTION_TEXT, fsname, "NAME", NULL, NULL, 0, 0,
 	      "what mount(8) and df(1) show instead of the source"),
-	VALUE("gid", OPTION_NUMBER, gid, "GID", "4294967295", NULL, 0, 0,
-	      "group of all files; otherwise that of who mounts"),
+	ID("gid", gid, "GID", "of who mounts", "group of all files"),
 	FLAG("kernel-cache", kernel_cache,
 	     "let the kernel cache what is read: slower for copies, faster "
 	     "for reading the same place again, and mmap(2) works"),
@@ -71,14 +77,15 @@ static const struct option_row mount_rows[] = {
 			"128 only for root"),
 	FLAG("ro", is_read_only, "mount read-only"),
 	FLAG("service", is_service, "the source is a directory of buckets"),
-	VALUE("threads", OPTION_NUMBER, threads, "N", "0", NULL, 0, 1024,
-	      "cores to use; 0 for all"),
+	{ .name = "threads", .form = OPTION_MOUNT, .type = OPTION_NUMBER,
+	  .offset = offsetof(struct mount_options, threads), .max = 1024,
+	  .argument = "N", .fallback = "0", .fallback_text = "all",
+	  .since = "0.1", .help = "cores to use" },
 	VALUE("timeout", OPTION_DURATION, timeout_ms, "TIME", "120",
 	      "seconds", 100, 86400000, "deadline of one read"),
 	VALUE("ttl", OPTION_DURATION, ttl_ms, "TIME", "1", "seconds", 0,
 	      86400000, "how long names and attributes are trusted"),
-	VALUE("uid", OPTION_NUMBER, uid, "UID", "4294967295", NULL, 0, 0,
-	      "owner of all files; otherwise who mounts"),
+	ID("uid", uid, "UID", "who mounts", "owner of all files"),
 	VALUE("umask", OPTION_OCTAL, umask, "MASK", "0", NULL, 0, 0777,
 	      "permission bits taken from modes 0444 and 0555"),
 	{ .name = "vhd-size", .form = OPTION_MOUNT, .type = OPTION_CHOICE,

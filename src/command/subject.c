@@ -118,7 +118,7 @@ static int open_all(struct subject *subject, const char *dir,
 {
 	struct engine_options engine = {
 		.memory_bytes = options->memory_bytes,
-		.threads = options->jobs,
+		.threads = options->threads,
 	};
 	struct container_options container = {
 		.format = options->format,

@@ -21,7 +21,7 @@ struct subject_options {
 	char *format;
 	unsigned int vhd_size; /* index into subject_vhd_sizes */
 	uint64_t memory_bytes;
-	unsigned int jobs;
+	unsigned int threads;
 };
 
 extern const char *const subject_vhd_sizes[];
@@ -46,10 +46,10 @@ extern const char *const subject_vhd_sizes[];
 	  .offset = offsetof(owner, field.memory_bytes), .min = 16 << 20,      \
 	  .max = 1ull << 40, .argument = "SIZE", .fallback = "256M",           \
 	  .unit = "bytes", .since = "0.1", .help = "use at most SIZE" },       \
-	{ .name = "jobs", .type = OPTION_NUMBER,                               \
-	  .offset = offsetof(owner, field.jobs), .max = 1024,                  \
-	  .argument = "N", .fallback = "0", .since = "0.1",                    \
-	  .help = "unpack on N cores; 0 = all" }
+	{ .name = "threads", .type = OPTION_NUMBER,                            \
+	  .offset = offsetof(owner, field.threads), .max = 1024,               \
+	  .argument = "N", .fallback = "0", .fallback_text = "all",            \
+	  .since = "0.1", .help = "cores to use" }
 
 struct subject {
 	struct engine *engine;

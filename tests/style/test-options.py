@@ -52,13 +52,16 @@ def usage(option):
         ("=" + option.argument if option.argument != "-" else "")
 
 
-def plain(line):
-    """A line of man(7) source as bare text."""
-    line = re.sub(r"^\.[A-Z]+ ", "", line)
-    if '"' in line:
-        line = "".join(a or b for a, b in
-                       re.findall(r'"([^"]*)"|(\S+)', line))
-    return re.sub(r"\\f[A-Z]", "", line).replace("\\-", "-")
+def plain(text):
+    """man(7) source without its escapes."""
+    return re.sub(r"\\f[A-Z]", "", text).replace("\\-", "-")
+
+
+def tag_text(line):
+    """The text of a macro's line; those of two letters join their words."""
+    macro, _, rest = line.partition(" ")
+    words = [a or b for a, b in re.findall(r'"([^"]*)"|(\S+)', rest)]
+    return plain(("" if len(macro) == 3 else " ").join(words))
 
 
 def man_entries(text):
@@ -73,7 +76,7 @@ def man_entries(text):
         for item in re.split(r"^\.TP\n", section, flags=re.M)[1:]:
             tag, _, body = item.partition("\n")
             tag = re.match(r"(?:-(\w), )?(--?\S+(?: [\w*-]+\S*)?)$",
-                           plain(tag))
+                           tag_text(tag))
             if tag:
                 entries[title.group(1), tag.group(2)] = (
                     tag.group(1) or "-", plain(body.replace("\n", " ")))

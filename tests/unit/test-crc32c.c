@@ -3,6 +3,8 @@
  *
  * CRC-32C: known values, by the instruction and by the table alike. The
  * source is included to reach the table on machines with the instruction. */
+#include "config.h"
+
 #include "src/common/crc32c.c"
 
 #include "tests/tap.h"
@@ -15,7 +17,8 @@ static const struct {
 	{ "", 0, 0 },
 	{ "123456789", 9, 0xe3069283 },
 	/* RFC 3720, B.4 */
-	{ "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 32,
+	{ "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+	  "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 32,
 	  0x8a9136aa },
 	{ "\0\1\2\3\4\5\6\7\10\11\12\13\14\15\16\17\20\21\22\23\24\25\26\27"
 	  "\30\31\32\33\34\35\36\37", 32, 0x46dd794e },
