@@ -34,7 +34,8 @@ class Case:
     hurt: list = field(default_factory=list)  # (offset, length) unreadable
     findings: list = field(default_factory=list)  # a pattern for each
     options: list = field(default_factory=list)   # of mapcat
-    trust: tuple = ()  # "qemu", "qemu-map", "vhdi": tools that get it right
+    trust: tuple = ()  # "qemu", "qemu-map", "qemu-replay", "vhdi": tools that
+                       # get it right
 
     def save(self, folder):
         """Write all files; the path of the one to open."""
@@ -124,6 +125,8 @@ def check_oracles(case, path, expected, data):
     """Other programs agree, as far as they can be trusted."""
     if "qemu" in case.trust:
         oracle.check_qemu(case.name, path, expected)
+    if "qemu-replay" in case.trust:
+        oracle.check_qemu_replay(case.name, path, expected)
     if "qemu-map" in case.trust:
         oracle.check_qemu_map(case.name, path, data)
     if "vhdi" in case.trust:

@@ -126,11 +126,9 @@ class Disk:
             bits = self.bitmap_of(number)
             out.write(at, bits)
             at += len(bits)
-            length = min(self.block, self.size - number * self.block)
-            for part in range(0, length, MIB):
-                n = min(MIB, length - part)
-                out.write(at + part, self.content.read(
-                    number * self.block + part, n))
+            first = number * self.block
+            for offset, data in self.content.chunks(first, self.block):
+                out.write(at + offset - first, data)
             at += self.block
             out.resize(at)
         out.write(at, foot[:self.footer_bytes])

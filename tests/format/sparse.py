@@ -41,6 +41,16 @@ class Sparse:
                 out += bytes(part)
         return bytes(out)
 
+    def chunks(self, offset, length):
+        """(offset, bytes) of the pages in a range that were written."""
+        end = offset + length
+        for number in sorted(self.pages):
+            start = max(offset, number * PAGE)
+            stop = min(end, (number + 1) * PAGE)
+            if start < stop:
+                at = start - number * PAGE
+                yield start, self.pages[number][at:at + stop - start]
+
     def resize(self, size):
         """Cut the sequence off, or append zeroes."""
         for page in [p for p in self.pages if p * PAGE >= size]:
