@@ -55,6 +55,26 @@ stop_step() {
 	step_pid=
 }
 
+# Stop a step whose script was killed. Holds the script's lock until then, so
+# that the next run does not meet what is left of this one.
+watch_step() {
+	while kill -0 "$1" 2>/dev/null; do
+		if ! kill -0 $$ 2>/dev/null; then
+			kill -- "-$1"
+			sleep 1
+			kill -KILL -- "-$1"
+		fi
+		sleep 0.5
+	done 2>/dev/null
+}
+
+# Only one run at a time in a folder. What the script starts does not inherit
+# the lock (descriptor 9).
+lock_folder() {
+	exec 9>"$1.lock"
+	flock -w 10 9 || die "another run is using $1"
+}
+
 # step NAME LOG COMMAND...: run it with its output in LOG, showing progress;
 # its exit status. In a process group of its own, so that all of it can be
 # stopped.
@@ -65,9 +85,10 @@ step() {
 	next=$((SECONDS + 2))
 	[ -t 1 ] || next=$((SECONDS + 30))
 	set -m
-	"$@" >"$log" 2>&1 </dev/null &
+	"$@" >"$log" 2>&1 </dev/null 9>&- &
 	step_pid=$!
 	set +m
+	watch_step "$step_pid" </dev/null >/dev/null 2>&1 &
 	while kill -0 "$step_pid" 2>/dev/null; do
 		if [ $SECONDS -ge $next ]; then
 			show_progress "$name" "$log" "$begun"
