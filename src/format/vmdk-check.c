@@ -45,7 +45,7 @@ static int remember(struct check *check, uint32_t sector, struct error *err)
 		    budget_reserve(check->budget, more, "checking", err))
 			return -1;
 		check->reserved += more;
-		grown = realloc(check->sectors, size * sizeof(*grown));
+		grown = reallocarray(check->sectors, size, sizeof(*grown));
 		if (!grown)
 			return error_nomem(err);
 		check->sectors = grown;

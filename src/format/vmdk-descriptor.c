@@ -85,7 +85,7 @@ static int make_room(void **array, size_t count, size_t *size, size_t each,
 		return error_set(err, ERR_LIMIT,
 				 "the descriptor has more than %zu %s", most,
 				 what);
-	grown = realloc(*array, more * each);
+	grown = reallocarray(*array, more, each);
 	if (!grown)
 		return error_nomem(err);
 	*array = grown;

@@ -69,13 +69,13 @@ char *vmdk_descriptor_utf8(const struct vmdk_descriptor *descriptor,
 {
 	size_t length = strlen(text);
 	char *copy = strdup(text);
-	char *out = malloc(4 * length + 1);
+	char *out = calloc(length + 1, 4);
 	iconv_t converter = iconv_open("UTF-8", find_encoding(descriptor));
 
 	if (converter == (iconv_t)-1) /* not on this system */
 		converter = iconv_open("UTF-8", "UTF-8");
 	if (copy && out && converter != (iconv_t)-1)
-		convert(converter, copy, length, out, 4 * length);
+		convert(converter, copy, length, out, length * 4);
 	if (converter == (iconv_t)-1 || !copy) {
 		free(out);
 		out = NULL;

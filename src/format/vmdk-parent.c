@@ -90,5 +90,8 @@ int vmdk_open_parent(struct vmdk *vmdk, const struct open_args *args,
 				 name, trouble.text);
 	if (err)
 		*err = trouble;
+	/* In a long chain only the parent that is at fault is named. */
+	if (!strncmp(trouble.text, "parent '", 8))
+		return -1;
 	return error_prefix(err, "parent '%.80s'", name);
 }

@@ -86,7 +86,7 @@ static int grow(struct vmdk_scan *scan, struct error *err)
 	    budget_reserve(scan->budget, more, "the index of a stream", err))
 		return -1;
 	scan->reserved += more;
-	grains = realloc(scan->grains, size * sizeof(*grains));
+	grains = reallocarray(scan->grains, size, sizeof(*grains));
 	if (!grains)
 		return error_nomem(err);
 	scan->grains = grains;

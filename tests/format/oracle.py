@@ -47,7 +47,8 @@ def _compare(what, command, out, expected):
 
 
 def _format(path):
-    return "vhdx" if path.lower().endswith("x") else "vpc"
+    return {"vhdx": "vhdx", "vmdk": "vmdk"}.get(
+        path.lower().rsplit(".", 1)[-1], "vpc")
 
 
 def check_qemu(name, path, expected):

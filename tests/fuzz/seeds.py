@@ -32,6 +32,8 @@ TARGETS = {
     "fuzz-ovf": "ova_seeds",
     "fuzz-probe": probe_seeds,
     "fuzz-tar": "ova_seeds",
+    "fuzz-vmdk": "make_vmdk",
+    "fuzz-vmdk-descriptor": "make_vmdk",
 }
 
 
