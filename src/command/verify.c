@@ -2,8 +2,9 @@
  * Copyright the vmiefs authors
  *
  * Threads: one thread asks and reports; the engine's threads answer in
- * read_done(), which only marks the slot. The asking thread waits for slots
- * and never holds the lock while it asks.
+ * read_done(), which only marks the slot. The asking thread waits for the
+ * oldest slot, so that damage is told in order, and never holds the lock
+ * while it asks.
  *
  * A read of up to 1 MiB that fails is narrowed down: units are read one by
  * one, plain data is halved until the damage is known to a page. */
@@ -45,7 +46,8 @@ struct verify {
 	struct disk *disk;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	struct slot slots[SLOTS_MAX];
+	struct slot slots[SLOTS_MAX]; /* a ring, in the disk's order */
+	size_t oldest;
 	uint64_t next, end;    /* collected, not yet asked for */
 	uint64_t bad, bad_end; /* found, not yet told */
 	char why[sizeof(((struct error *)0)->text)];
@@ -115,15 +117,11 @@ static void wait_changed(struct verify *verify)
 	pthread_cond_timedwait(&verify->changed, &verify->lock, &until);
 }
 
-/* A slot in this state; NULL if there is none. */
-static struct slot *find_slot(struct verify *verify, enum slot_state state)
+static enum slot_state state_of(struct slot *slot)
 {
-	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&verify->lock);
+	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&slot->verify->lock);
 
-	for (size_t i = 0; i < SLOTS_MAX; i++)
-		if (verify->slots[i].state == state)
-			return &verify->slots[i];
-	return NULL;
+	return slot->state;
 }
 
 static int check_stop(struct verify *verify, struct error *err)
@@ -228,23 +226,50 @@ static int collect(struct verify *verify, struct slot *slot,
 	return -1;
 }
 
-/* A free slot, after collecting what is done; waits for one. */
-static struct slot *get_slot(struct verify *verify, struct error *err)
+/* Make the oldest slot free, waiting for it if need be. */
+static int free_oldest(struct verify *verify, struct error *err)
 {
-	for (;;) {
-		struct slot *slot;
+	struct slot *slot = &verify->slots[verify->oldest];
 
-		while ((slot = find_slot(verify, SLOT_DONE)))
-			if (collect(verify, slot, err))
-				return NULL;
+	while (state_of(slot) == SLOT_BUSY) {
 		if (check_stop(verify, err))
-			return NULL;
-		slot = find_slot(verify, SLOT_FREE);
-		if (slot)
-			return slot;
+			return -1;
 		pthread_mutex_lock(&verify->lock);
-		wait_changed(verify);
+		if (slot->state == SLOT_BUSY)
+			wait_changed(verify);
 		pthread_mutex_unlock(&verify->lock);
+	}
+	if (slot->state == SLOT_DONE && collect(verify, slot, err))
+		return -1;
+	return check_stop(verify, err);
+}
+
+/* Collect all answers, in order. */
+static int finish(struct verify *verify, struct error *err)
+{
+	for (size_t i = 0; i < SLOTS_MAX; i++) {
+		if (free_oldest(verify, err))
+			return -1;
+		verify->oldest = (verify->oldest + 1) % SLOTS_MAX;
+	}
+	return 0;
+}
+
+/* End all reads without looking at them. */
+static void abandon(struct verify *verify)
+{
+	for (size_t i = 0; i < SLOTS_MAX; i++)
+		if (verify->slots[i].handle)
+			disk_read_cancel(verify->slots[i].handle);
+	for (size_t i = 0; i < SLOTS_MAX; i++) {
+		struct slot *slot = &verify->slots[i];
+
+		pthread_mutex_lock(&verify->lock);
+		while (slot->state == SLOT_BUSY)
+			wait_changed(verify);
+		pthread_mutex_unlock(&verify->lock);
+		disk_read_release(slot->handle);
+		slot->handle = NULL;
 	}
 }
 
@@ -254,11 +279,12 @@ static int flush(struct verify *verify, struct error *err)
 		uint64_t length = min_u64(verify->end - verify->next,
 					  DISK_READ_MAX -
 					  verify->next % DISK_READ_MAX);
-		struct slot *slot = get_slot(verify, err);
 
-		if (!slot)
+		if (free_oldest(verify, err))
 			return -1;
-		ask(slot, verify->next, (uint32_t)length);
+		ask(&verify->slots[verify->oldest], verify->next,
+		    (uint32_t)length);
+		verify->oldest = (verify->oldest + 1) % SLOTS_MAX;
 		verify->next += length;
 	}
 	return 0;
@@ -273,6 +299,8 @@ static int take_piece(void *arg, const struct extent *piece,
 	if (piece->kind == EXTENT_ZERO)
 		return 0;
 	if (piece->kind == EXTENT_BAD) {
+		if (flush(verify, err) || finish(verify, err))
+			return -1;
 		add_damage(verify, piece->offset, piece->length,
 			   piece->why ? piece->why : "the table is damaged");
 		return 0;
@@ -288,40 +316,14 @@ static int take_piece(void *arg, const struct extent *piece,
 	return flush(verify, err);
 }
 
-/* Wait for all reads; where err is set already, without looking at them. */
-static int drain(struct verify *verify, bool cancel, struct error *err)
-{
-	int ret = 0;
-
-	for (size_t i = 0; i < SLOTS_MAX; i++) {
-		struct slot *slot = &verify->slots[i];
-
-		if (slot->handle && (cancel || ret))
-			disk_read_cancel(slot->handle);
-		pthread_mutex_lock(&verify->lock);
-		while (slot->state == SLOT_BUSY)
-			wait_changed(verify);
-		pthread_mutex_unlock(&verify->lock);
-		if (slot->state != SLOT_DONE)
-			continue;
-		if (cancel || ret) {
-			disk_read_release(slot->handle);
-			slot->handle = NULL;
-		} else if (collect(verify, slot, err)) {
-			ret = -1;
-		}
-	}
-	return ret;
-}
-
 static int read_all(struct verify *verify, struct error *err)
 {
 	if (walk_map(verify->map, take_piece, verify, err) ||
-	    flush(verify, err)) {
-		drain(verify, true, NULL);
+	    flush(verify, err) || finish(verify, err)) {
+		abandon(verify);
 		return -1;
 	}
-	return drain(verify, false, err);
+	return 0;
 }
 
 int verify_disk(const struct verifier *verifier,

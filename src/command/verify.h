@@ -14,8 +14,7 @@
 
 struct verifier {
 	struct engine *engine;
-	/* A place that does not read, in ascending order but for those that
-	 * are found by parallel reads within a few MiB of one another. */
+	/* A place that does not read. They come in ascending order. */
 	void (*damage)(void *arg, uint64_t offset, uint64_t length,
 		       const char *why);
 	/* Bytes that were read or given up since the last call, perhaps 0. */
