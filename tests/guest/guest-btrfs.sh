@@ -1,0 +1,9 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the vmiefs authors
+#
+# An btrfs of a guest, mounted read-only through every kind of container.
+. "${0%/*}/../functions.sh"
+. "$top_srcdir/tests/guest/guest.sh"
+
+guest_test btrfs mkfs.btrfs -q -f
