@@ -526,5 +526,36 @@ def cases():
     yield from refused_cases()
 
 
+def seeds(_target):
+    """Inputs of fuzz-vhd: a child's length in 256 bytes, its bytes, the
+    parent's. Checksums of 0 count as right there."""
+    def bytes_of(disk):
+        content = disk.build()
+        data = content.read(0, content.size)
+        return data.ljust(-(-len(data) // 256) * 256, b"\0") \
+            if disk.parent else data
+
+    def tiny(name, stored=(2, 0), **recipe):
+        stored = list(stored)
+        return Disk(8 * KIB, stored, painted(name, 8 * KIB, stored, KIB),
+                    block=KIB, name=name, **recipe)
+
+    base = tiny("base")
+    plain = bytes_of(base)
+    zero_sums = patch(patch(plain, 64, bytes(4)), 512 + 36, bytes(4))
+    zero_sums = zero_sums[:-448] + bytes(4) + zero_sums[-444:]
+    yield "dynamic", b"\xff" + plain
+    yield "dynamic-sums", b"\xff" + zero_sums
+    yield "dynamic-511", b"\xff" + plain[:-1]
+    yield "dynamic-cut", b"\xff" + plain[:-512]
+    yield "fixed", b"\xff" + bytes(1024) + footer(FIXED, 1024, bytes(16))
+    child = tiny("child", (0, 1, 5), own=stripes(3, 1), parent="base",
+                 parent_name="base.vhd",
+                 locators=((b"W2ru", utf16(".\\base.vhd")),))
+    data = bytes_of(child)
+    yield "child", bytes([len(data) // 256]) + data + zero_sums
+    yield "grandchild", bytes([len(data) // 256]) + data + data
+
+
 if __name__ == "__main__":
     sys.exit(write_cases(cases, sys.argv[1:]))

@@ -623,5 +623,50 @@ def cases():
     yield from refused_cases()
 
 
+# The parts of a file that fuzz-vhdx takes its input for.
+FUZZ_PARTS = ((0, 64), (64 * KIB, 128), (128 * KIB, 128), (192 * KIB, 128),
+              (256 * KIB, 128), (2 * MIB, 320), (2 * MIB + 64 * KIB, 384),
+              (3 * MIB, 256), (3 * MIB + 32768, 128), (4 * MIB, 128),
+              (2 * MIB - 8192, 8192), (MIB, 48 * KIB))
+
+
+def squeeze(disk, log=True):
+    """The parts, with checksums of 0 where they are not sums of the parts
+    alone."""
+    content = disk.build()
+    for at in vx.HEADER_AT + vx.REGION_AT:
+        content.write(at + 4, bytes(4))
+    data = b"".join(content.read(at, length) for at, length in
+                    FUZZ_PARTS[:len(FUZZ_PARTS) if log else -2])
+    return data.ljust(-(-len(data) // 256) * 256, b"\0")
+
+
+def seeds(_target):
+    """Inputs of fuzz-vhdx: a child's length in 256 bytes, its bytes, the
+    parent's."""
+    base = recipe("base", 2 * MIB, [1])
+    yield "dynamic", b"\xff" + squeeze(base, False)
+    yield "fixed-4k", b"\xff" + squeeze(recipe(
+        "4k", 3 * MIB, [0], sector=4096, fixed=True), False)
+    yield "block-256m", b"\xff" + squeeze(recipe(
+        "wide", GIB, [2], 256 * MIB), False)
+    good = bat_sector(recipe("log", 2 * MIB, [0, 1]))
+    writes = [(base.bat_at, good), (base.data_at, 8192)]
+    for name, log in (
+            ("log", Log().add(writes)),
+            ("log-several", Log(start=16384).add(writes).add(
+                writes[:1], tail=0).add(writes[1:], tail=1)),
+            ("log-wrapped", Log(start=MIB - 8192).add(writes).add(
+                writes, tail=0))):
+        disk = recipe("log", 2 * MIB, [], log=log)
+        yield name, b"\xff" + squeeze(disk)
+    child = child_of(base, "child", [0, 1], full=(1,), pairs={
+        "relative_path": ".\\base.vhdx"})
+    data = squeeze(child, False)
+    length = bytes([len(data) // 256])
+    yield "child", length + data + squeeze(base, False)
+    yield "loop", length + data + data
+
+
 if __name__ == "__main__":
     sys.exit(write_cases(cases, sys.argv[1:]))

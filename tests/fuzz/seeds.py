@@ -32,6 +32,8 @@ TARGETS = {
     "fuzz-ovf": "ova_seeds",
     "fuzz-probe": probe_seeds,
     "fuzz-tar": "ova_seeds",
+    "fuzz-vhd": "make_vhd",
+    "fuzz-vhdx": "make_vhdx",
     "fuzz-vmdk": "make_vmdk",
     "fuzz-vmdk-descriptor": "make_vmdk",
 }

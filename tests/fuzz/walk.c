@@ -109,28 +109,36 @@ static void walk_map(struct map *map)
 		(void)!map->ops->check(map, ignore_problem, NULL, &err);
 }
 
-void fuzz_walk(const char *format, const uint8_t *data, size_t size,
-	       struct siblings *siblings)
+void fuzz_walk_source(const char *format, struct source *source,
+		      struct siblings *siblings)
 {
 	struct open_args args = { .format = format, .file_name = "fuzz",
 				  .siblings = siblings };
 	struct budget *budget = NULL;
-	struct source *source = NULL;
 	struct map *map = NULL;
 	struct error err = { 0 };
 
 	if (budget_new(&budget, BUDGET_BYTES, &err))
 		return;
 	args.budget = budget;
-	if (!source_memory(&source, "fuzz", data, size, &err)) {
-		if (!format_open(&map, source, NULL, &args, &err))
-			walk_map(map);
-		else
-			insist(err.kind != ERR_NONE && !map,
-			       "a failed open leaves a map or no error");
-	}
+	if (!format_open(&map, source, NULL, &args, &err))
+		walk_map(map);
+	else
+		insist(err.kind != ERR_NONE && !map,
+		       "a failed open leaves a map or no error");
 	map_close(map);
-	source_unref(source);
 	insist(budget_stats(budget).used == 0, "memory budget not given back");
 	budget_free(budget);
+}
+
+void fuzz_walk(const char *format, const uint8_t *data, size_t size,
+	       struct siblings *siblings)
+{
+	struct source *source;
+	struct error err;
+
+	if (source_memory(&source, "fuzz", data, size, &err))
+		return;
+	fuzz_walk_source(format, source, siblings);
+	source_unref(source);
 }

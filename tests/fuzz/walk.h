@@ -17,4 +17,8 @@
 void fuzz_walk(const char *format, const uint8_t *data, size_t size,
 	       struct siblings *siblings);
 
+/* The same for a source that the caller has made. */
+void fuzz_walk_source(const char *format, struct source *source,
+		      struct siblings *siblings);
+
 #endif
