@@ -59,11 +59,13 @@ static void test_lines(void)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct manifest *m;
 		struct error err;
+		char what[32];
 
+		snprintf(what, sizeof(what), "row %zu", i);
 		bad_count = 0;
 		succeeds(manifest_parse(&m, rows[i].line, strlen(rows[i].line),
 					count_bad, NULL, &err), &err,
-			 rows[i].line);
+			 what);
 		if (rows[i].algorithm) {
 			is_u64(m->count, 1, "an entry");
 			is_str(m->entries[0].algorithm, rows[i].algorithm,
