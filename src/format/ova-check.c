@@ -70,6 +70,9 @@ static json_t *describe_disk(const struct ova *ova, size_t i)
 	if (described->file != OVF_NO_FILE)
 		set_text(object, "href",
 			 ova->ovf->files[described->file].href);
+	if (described->device)
+		set_text(object, "system",
+			 ova->ovf->systems[described->system].id);
 	set_text(object, "device", described->device);
 	set_number(object, "capacity_bytes", disk->capacity);
 	set_number(object, "populated_bytes", described->populated);

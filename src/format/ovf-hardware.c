@@ -267,6 +267,7 @@ static void attach(struct machine *machine, const xmlNode *item, size_t index,
 	if (disk->device && compare_ranks(&build->ranks[index], &rank) < 0)
 		return;
 	build->ranks[index] = rank;
+	disk->system = machine->number;
 	disk->device = device_name(machine, c, &rank);
 }
 

@@ -35,6 +35,7 @@ struct ovf_disk {
 	uint64_t populated;      /* populatedSize, 0 = not given */
 	const char *format;      /* URI, or NULL */
 	const char *device;      /* "scsi 0:1", or NULL: attached nowhere */
+	size_t system;           /* where it is attached, if device is set */
 	bool is_media;           /* only in a CD or floppy drive: no disk */
 	struct error error;      /* set: this disk cannot be read, and why */
 };

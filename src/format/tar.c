@@ -13,7 +13,8 @@
  *
  * A GNU 'L' member or a pax 'x' member carries a long name (and size) for the
  * header behind it; pax 'g' for all that follow. Not supported: sparse members
- * (listed as such) and multi-volume archives (their parts are cut members). */
+ * (listed as such) and multi-volume archives (a file that goes on in another
+ * volume is a cut member, the rest of one is left out). */
 #include "config.h"
 
 #include <stdlib.h>
@@ -359,10 +360,11 @@ static int read_member(struct walk *walk, const uint8_t *header, uint64_t size,
 		       walk->global.size;
 	if (type == 'S' && skip_sparse_headers(walk, header, err))
 		return -1;
-	/* Links, devices, directories and FIFOs have no data here, volume
-	 * labels and directory dumps no file; unknown types count as files. */
+	/* Links, devices, directories and FIFOs have no data here; volume
+	 * labels, directory dumps and the rest of a file from another volume
+	 * are no files; unknown types count as files. */
 	if (type < '1' || type > '6') {
-		if (!strchr("VDN", type ? type : '0') &&
+		if (!strchr("VDNM", type ? type : '0') &&
 		    add_member(walk, path, size, is_sparse, err))
 			return -1;
 		skip_data(walk, size);

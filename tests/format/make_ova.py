@@ -187,6 +187,13 @@ def writer_cases():
     yield packed("good-ovirt", ovftext.ovirt(TWO), TWO, disks=[
         line(TWO[0], 1000, 0), line(TWO[1], 1700, 0)])
     yield packed("good-bare", ovftext.bare(TWO), TWO)
+    case = packed("good-utf-16", ovftext.bare(TWO), TWO)
+    text = ovftext.bare(TWO).encode("utf-16")
+    tar = Tar().add("vm.ovf", text)
+    for disk in TWO:
+        tar.add(disk.href, case.bytes[disk.href])
+    yield Case("good-utf-16", tar.end().image, case.disks, case.files,
+               {**case.bytes, "vm.ovf": text})
     swapped = ovftext.vmware(TWO[::-1]).replace("file1", "f").replace(
         "file2", "file1")
     yield packed("good-device-order", swapped, TWO, disks=[

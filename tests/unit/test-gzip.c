@@ -13,6 +13,7 @@
 #include "format/gzip-index.h"
 #include "format/gzip.h"
 #include "tests/tap.h"
+#include "tests/unit/failing-source.h"
 
 #define PLAIN_BYTES (6u << 20)
 
@@ -332,6 +333,43 @@ static void test_nowait(void)
 	source_unref(source);
 }
 
+/* A read that fails leaves nothing wrong behind, wherever it fails. */
+static void test_failing_reads(void)
+{
+	struct source *below, *source;
+	struct failing *failing;
+	struct error err;
+	STREAM(stream);
+	char byte;
+
+	add_member(&stream, plain, PLAIN_BYTES, 6);
+	succeeds(source_memory(&below, "x", stream.data, stream.len, &err),
+		 &err, "memory");
+	failing = failing_source(below, 3);
+	fails_with(gzip_open(&source, &failing->source, NULL, NULL, NULL,
+			     &err), &err, ERR_NETWORK, "connection lost",
+		   "the scan's third read fails");
+	failing->left = 1000;
+	succeeds(gzip_open(&source, &failing->source, NULL, NULL, NULL, &err),
+		 &err, "open");
+	for (int i = 0; i < 10; i++) {
+		uint64_t offset = noise() % PLAIN_BYTES;
+		bool good;
+
+		failing->left = 1 + i % 3;
+		good = !source_read(source, offset, &byte, 1, 0, &err);
+		failing->left = 1000;
+		ok(good || err.kind == ERR_NETWORK, "fails or not");
+		ok(reads_right(source, offset,
+			       min_u64(100000, PLAIN_BYTES - offset)),
+		   "the next read is right");
+	}
+	source_unref(source);
+	source_unref(&failing->source);
+	source_unref(below);
+	strbuf_free(&stream);
+}
+
 /* Parallel: some read sequentially, taking turns, others at random. */
 
 struct reader {
@@ -396,6 +434,7 @@ int main(void)
 	test_thinning();
 	test_cancel();
 	test_nowait();
+	test_failing_reads();
 	test_parallel();
 	free(plain);
 	return tap_done();

@@ -8,6 +8,7 @@
 
 #include "format/ova.h"
 #include "tests/tap.h"
+#include "tests/unit/failing-source.h"
 #include "tests/unit/tar-image.h"
 
 #define MAGIC "KDMV and so on"
@@ -393,6 +394,39 @@ static void test_siblings(void)
 	ova_close(ova);
 }
 
+/* Whatever read fails, the whole fails and may be tried again: no disk gets
+ * an error that a second attempt would not find. */
+static void test_failing_reads(void)
+{
+	TAR_IMAGE(image);
+	struct source *below;
+	int n = 0, ret = -1;
+
+	add_ovf(&image, "vm.ovf", "<File id='f' href='d'/><File id='g' "
+		"href='e'/>", "<Disk diskId='x' fileRef='f'/>"
+		"<Disk diskId='y' fileRef='g'/>");
+	image_meta(&image, 'L', "d", 2);
+	image_file(&image, "short", "KDMV");
+	image_file(&image, "e.000000000", "KDMV");
+	image_file(&image, "e.000000001", "KDMV");
+	below = image_source(&image);
+	while (ret && n < 100) {
+		struct failing *failing = failing_source(below, ++n);
+		struct error err = { 0 };
+		struct ova *ova;
+
+		ret = ova_open(&ova, &failing->source, &open_args, &err);
+		if (ret)
+			ok(!ova && err.kind == ERR_NETWORK &&
+			   strstr(err.text, "connection lost"),
+			   "read %d fails: %s", n, err.text);
+		ova_close(ova);
+		source_unref(&failing->source);
+	}
+	ok(n > 8, "%d reads open it", n - 1);
+	source_unref(below);
+}
+
 static int problems;
 static char last_problem[768];
 
@@ -458,6 +492,7 @@ int main(void)
 	test_cut_member();
 	test_damage_behind();
 	test_siblings();
+	test_failing_reads();
 	test_check();
 	test_describe();
 	return tap_done();

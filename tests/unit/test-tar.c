@@ -49,6 +49,9 @@ static void test_ustar(void)
 	image_data(&image, "xyz", 3);
 	image_file(&image, "._b.vmdk", "resource fork");
 	image_header(&image, "link", '2', 0);
+	image_header(&image, "rest", 'M', 4);
+	image_data(&image, "rest", 4);
+	image_header(&image, "label", 'V', 0);
 	image_end(&image);
 	tar = read_image(&image);
 	is_u64(tar->count, 2, "files only");
