@@ -197,6 +197,8 @@ static void check_overlaps(struct check *check)
 	const struct vmdk_header *header = &check->sparse->header;
 	uint64_t least = header->is_packed ? 1 : header->grain;
 
+	if (check->count == 0)
+		return;
 	qsort(check->sectors, check->count, sizeof(*check->sectors),
 	      compare_sectors);
 	for (size_t i = 1; i < check->count; i++)

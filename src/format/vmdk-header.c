@@ -28,8 +28,12 @@
 
 _Static_assert(GRAIN_MAX * VMDK_SECTOR == FORMAT_UNIT_MAX, "unit limit");
 
-static void load(struct vmdk_header *header, const uint8_t *sector)
+int vmdk_header_load(struct vmdk_header *header, const uint8_t *sector,
+		     struct error *err)
 {
+	if (memcmp(sector, "KDMV", 4) != 0)
+		return error_set(err, ERR_CORRUPT,
+				 "does not start with a sparse header");
 	header->version = le32_get(sector + 4);
 	header->flags = le32_get(sector + 8);
 	header->capacity = le64_get(sector + 12);
@@ -40,34 +44,39 @@ static void load(struct vmdk_header *header, const uint8_t *sector)
 	header->rgd = le64_get(sector + 48);
 	header->gd = le64_get(sector + 56);
 	header->overhead = le64_get(sector + 64);
-}
-
-/* The newline characters tell whether somebody copied the file as text. */
-static int check_newlines(struct vmdk_header *header, const uint8_t *found,
-			  struct error *err)
-{
-	header->newlines_unset = false;
-	if (!(header->flags & VMDK_FLAG_NEWLINES) ||
-	    !memcmp(found, "\n \r\n", 4))
-		return 0;
-	if (memcmp(found, "\0\0\0\0", 4) != 0)
-		return error_set(err, ERR_CORRUPT, "the file was damaged by a "
-				 "transfer in text mode; copy it again in "
-				 "binary mode");
-	header->newlines_unset = true;
+	memcpy(header->newlines, sector + 73, sizeof(header->newlines));
+	header->algorithm = le16_get(sector + 77);
+	header->is_packed = header->algorithm == COMPRESS_DEFLATE;
 	return 0;
 }
 
-static int check_compression(struct vmdk_header *header, uint16_t algorithm,
+/* The newline characters tell whether somebody copied the file as text. */
+static int check_newlines(const struct vmdk_header *header,
+			  struct error *err)
+{
+	if (!(header->flags & VMDK_FLAG_NEWLINES) ||
+	    !memcmp(header->newlines, "\n \r\n", 4) ||
+	    vmdk_newlines_unset(header))
+		return 0;
+	return error_set(err, ERR_CORRUPT, "the file was damaged by a transfer "
+			 "in text mode; copy it again in binary mode");
+}
+
+bool vmdk_newlines_unset(const struct vmdk_header *header)
+{
+	return (header->flags & VMDK_FLAG_NEWLINES) &&
+	       !memcmp(header->newlines, "\0\0\0\0", 4);
+}
+
+static int check_compression(const struct vmdk_header *header,
 			     struct error *err)
 {
 	bool markers = header->flags & VMDK_FLAG_MARKERS;
 
-	if (algorithm > COMPRESS_DEFLATE)
+	if (header->algorithm > COMPRESS_DEFLATE)
 		return error_set(err, ERR_UNSUPPORTED, "compression algorithm "
 				 "%u is not supported, only deflate (1)",
-				 algorithm);
-	header->is_packed = algorithm == COMPRESS_DEFLATE;
+				 header->algorithm);
 	if (!header->is_packed && (header->flags & VMDK_FLAG_PACKED))
 		return error_set(err, ERR_CORRUPT, "grains are said to be "
 				 "compressed, but by no algorithm");
@@ -108,16 +117,10 @@ static int check_numbers(const struct vmdk_header *header, struct error *err)
 	return 0;
 }
 
-int vmdk_header_parse(struct vmdk_header *header, const uint8_t *sector,
-		      struct error *err)
+int vmdk_header_check(const struct vmdk_header *header, struct error *err)
 {
-	if (memcmp(sector, "KDMV", 4) != 0)
-		return error_set(err, ERR_CORRUPT,
-				 "does not start with a sparse header");
-	load(header, sector);
-	if (check_numbers(header, err) ||
-	    check_newlines(header, sector + 73, err) ||
-	    check_compression(header, le16_get(sector + 77), err))
+	if (check_numbers(header, err) || check_newlines(header, err) ||
+	    check_compression(header, err))
 		return -1;
 	return 0;
 }

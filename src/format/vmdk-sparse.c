@@ -91,7 +91,8 @@ static bool take_footer(struct vmdk_sparse *sparse, const uint8_t *sectors,
 	struct vmdk_header footer;
 
 	if (!is_footer(sectors) ||
-	    vmdk_header_parse(&footer, sectors + VMDK_SECTOR, NULL) ||
+	    vmdk_header_load(&footer, sectors + VMDK_SECTOR, NULL) ||
+	    vmdk_header_check(&footer, NULL) ||
 	    !footer.is_packed || !has_directory(sparse, &footer))
 		return false;
 	sparse->header = footer;
@@ -144,25 +145,37 @@ static int scan(struct vmdk_sparse *sparse, const struct open_args *args,
 	return 0;
 }
 
+/* 1: the footer is now the header; 0: there is none of use; -1 error. */
+static int find_footer(struct vmdk_sparse *sparse, struct error *err)
+{
+	int found = read_footer(sparse, err);
+
+	return found == 0 ? search_footer(sparse, err) : found;
+}
+
 static int find_tables(struct vmdk_sparse *sparse,
 		       const struct open_args *args, struct error *err)
 {
-	int found;
+	const struct vmdk_header *header = &sparse->header;
+	int found = 0;
 
 	sparse->data_end = sparse->source->size;
 	sparse->layout = VMDK_IN_FRONT;
-	if (sparse->header.gd != VMDK_GD_AT_END &&
-	    has_directory(sparse, &sparse->header))
+	if (header->gd == VMDK_GD_AT_END)
+		found = find_footer(sparse, err);
+	if (found != 0)
+		return found < 0 ? -1 : 0;
+	if (vmdk_header_check(header, err))
+		return -1;
+	if (has_directory(sparse, header))
 		return 0;
-	if (!sparse->header.is_packed)
+	if (!header->is_packed)
 		return error_set(err, ERR_CORRUPT, "the grain directory at "
 				 "sector %llu does not lie within the file of "
-				 "%llu bytes",
-				 (unsigned long long)sparse->header.gd,
+				 "%llu bytes", (unsigned long long)header->gd,
 				 (unsigned long long)sparse->source->size);
-	found = read_footer(sparse, err);
-	if (found == 0)
-		found = search_footer(sparse, err);
+	if (header->gd != VMDK_GD_AT_END)
+		found = find_footer(sparse, err);
 	if (found != 0)
 		return found < 0 ? -1 : 0;
 	return scan(sparse, args, err);
@@ -178,13 +191,13 @@ int vmdk_sparse_open(struct vmdk_sparse **out, struct source *source,
 	if (!sparse)
 		return error_nomem(err);
 	sparse->source = source_ref(source);
-	if (vmdk_header_parse(&sparse->header, first_sector, err) ||
+	if (vmdk_header_load(&sparse->header, first_sector, err) ||
 	    find_tables(sparse, args, err) ||
 	    source_cached(&sparse->tables, source, args->cache, err)) {
 		vmdk_sparse_close(sparse);
 		return -1;
 	}
-	if (sparse->header.newlines_unset)
+	if (vmdk_newlines_unset(&sparse->header))
 		open_warn(args, "%s: the header's newline test is not filled",
 			  source->name);
 	sparse->grain_bytes = sparse->header.grain * VMDK_SECTOR;

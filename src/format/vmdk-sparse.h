@@ -33,8 +33,8 @@ enum vmdk_marker {
 	VMDK_MARKER_FOOTER = 3,
 };
 
-/* The header or footer. Numbers are checked: capacity in bytes is at most
- * FORMAT_DISK_MAX, grain and table_entries are within their limits. */
+/* The header or footer. Once checked, capacity in bytes is at most
+ * FORMAT_DISK_MAX, and grain and table_entries are within their limits. */
 struct vmdk_header {
 	uint32_t version;
 	uint32_t flags;
@@ -46,8 +46,9 @@ struct vmdk_header {
 	uint64_t rgd;               /* sector of the redundant directory */
 	uint64_t gd;                /* sector of the directory, or GD_AT_END */
 	uint64_t overhead;          /* sectors before the first grain */
+	uint8_t newlines[4];
+	uint16_t algorithm;
 	bool is_packed;             /* grains are zlib streams with markers */
-	bool newlines_unset;        /* newline test announced, but all zero */
 };
 
 /* Where the tables were found. */
@@ -84,10 +85,16 @@ struct vmdk_sparse {
 	struct vmdk_scan scan;
 };
 
-/* Decode and check one sector. ERR_UNSUPPORTED for what is understood but not
- * handled, ERR_CORRUPT for what cannot be. */
-int vmdk_header_parse(struct vmdk_header *header, const uint8_t *sector,
-		      struct error *err);
+/* Decode one sector, ERR_CORRUPT without the magic number. Then check it:
+ * ERR_UNSUPPORTED for what is understood but not handled, ERR_CORRUPT for
+ * what cannot be. The header of a stream may be incomplete until the footer
+ * replaces it, so these are two steps. */
+int vmdk_header_load(struct vmdk_header *header, const uint8_t *sector,
+		     struct error *err);
+int vmdk_header_check(const struct vmdk_header *header, struct error *err);
+
+/* The newline test is announced, but its bytes are not filled. */
+bool vmdk_newlines_unset(const struct vmdk_header *header);
 
 /* Open the extent in source, whose first sector is at hand. Reads no tables;
  * the footer where the header refers to it, and the whole stream's markers

@@ -26,6 +26,11 @@ def stream_cases():
         "good-stream-front-no-rgd", SIZE, SOME, layout="front", rgd=False))
     yield single("good-stream-behind", stream(
         "good-stream-behind", SIZE, SOME, layout="behind"))
+    # The writer did not know the size when it began.
+    name = "good-stream-capacity-late"
+    case = single(name, stream(name, SIZE, SOME), trust=())
+    case.files[name + ".vmdk"].write(12, bytes(8))
+    yield case
     yield single("good-stream-empty", stream("good-stream-empty", SIZE, []))
     yield single("good-stream-one-sector", stream(
         "good-stream-one-sector", 1, [0]))
