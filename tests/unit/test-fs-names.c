@@ -118,7 +118,7 @@ static void test_short(void)
 	   "257 bytes become a prefix and a hash");
 	name_parse(&meaning, VIEW_DISKS, name);
 	ok(meaning.is_short, "which only a listing can resolve");
-	strcpy(segment, name);
+	memcpy(segment, name, sizeof(name));
 	name_of_object(name, VIEW_OBJECTS, segment, false);
 	ok(strcmp(name, segment) != 0 && strlen(name) <= 255,
 	   "a key of that very form gets another name");
@@ -152,9 +152,12 @@ static void random_segment(char *segment, unsigned int *seed)
 		memset(segment, 'z', len);
 		segment[len] = '\0';
 	}
-	while (n-- > 0)
-		strcat(segment, parts[(size_t)rand_r(seed) %
-				      (sizeof(parts) / sizeof(parts[0]))]);
+	while (n-- > 0) {
+		const char *part = parts[(size_t)rand_r(seed) %
+					 (sizeof(parts) / sizeof(parts[0]))];
+
+		memcpy(segment + strlen(segment), part, strlen(part) + 1);
+	}
 }
 
 struct sample {
