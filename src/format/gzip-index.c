@@ -30,8 +30,10 @@
 
 #define SPACING_MIN  (1u << 20)
 #define CAP_DEFAULT  (16u << 20)
-#define IN_BYTES     (256u << 10)
-#define OUT_BYTES    (256u << 10)
+#define IN_BYTES_MIN (128u << 10)
+#define IN_BYTES_MAX (1u << 20)
+#define OUT_BYTES    (128u << 10)
+#define ZLIB_BYTES   (210u << 10) /* what both zlib states take */
 #define ASK_BYTES    (1u << 20) /* unpacked between two questions */
 #define GZIP_AUTO    31         /* windowBits: 32 KiB window, gzip wrapper */
 
@@ -47,8 +49,9 @@ struct scan {
 	uint64_t asked;     /* out when keep_going() was last asked */
 	uint8_t window[GZIP_WINDOW];
 	uint8_t packed[GZIP_WINDOW];
-	uint8_t in_buf[1 + IN_BYTES]; /* [0]: the last byte before */
 	uint8_t out_buf[OUT_BYTES];
+	size_t in_bytes;    /* size of one read */
+	uint8_t in_buf[];   /* 1 + in_bytes; [0] is the last byte before */
 };
 
 static uint64_t point_bytes(const struct gzip_point *point)
@@ -195,7 +198,7 @@ static int note_block(struct scan *scan, struct error *err)
 static int refill(struct scan *scan, struct error *err)
 {
 	uint64_t left = scan->below->size - scan->in;
-	size_t n = min_u64(left, IN_BYTES);
+	size_t n = min_u64(left, scan->in_bytes);
 
 	if (n == 0)
 		return error_set(err, ERR_CORRUPT, "the gzip stream is cut: it "
@@ -314,7 +317,8 @@ static int scan_stream(struct scan *scan, struct error *err)
 
 	if (inflateInit2(&scan->z, GZIP_AUTO) != Z_OK)
 		return error_nomem(err);
-	if (deflateInit(&scan->packer, 1) != Z_OK)
+	if (deflateInit2(&scan->packer, 1, Z_DEFLATED, 15, 6,
+			 Z_DEFAULT_STRATEGY) != Z_OK)
 		error_nomem(err);
 	else
 		ret = scan_members(scan, err);
@@ -327,25 +331,36 @@ int gzip_index_build(struct gzip_index *index, struct source *below,
 		     struct budget *budget, bool (*keep_going)(void *arg),
 		     void *arg, struct error *err)
 {
-	AUTO_FREE struct scan *scan = calloc(1, sizeof(*scan));
+	size_t in_bytes = max_u64(IN_BYTES_MIN,
+				  min_u64(below->fetch_bytes, IN_BYTES_MAX));
+	uint64_t bytes = sizeof(struct scan) + 1 + in_bytes;
+	AUTO_FREE struct scan *scan = NULL;
+	int ret;
 
 	*index = (struct gzip_index){
 		.spacing = SPACING_MIN,
 		.cap = budget ? budget_stats(budget).limit / 8 : CAP_DEFAULT,
 		.budget = budget,
 	};
-	if (!scan)
-		return error_nomem(err);
-	scan->index = index;
-	scan->below = below;
-	scan->keep_going = keep_going;
-	scan->arg = arg;
-	if (scan_stream(scan, err)) {
-		gzip_index_free(index);
+	if (budget && budget_reserve(budget, bytes + ZLIB_BYTES,
+				     "scanning a gzip stream", err))
 		return -1;
+	scan = calloc(1, bytes);
+	if (scan) {
+		scan->index = index;
+		scan->below = below;
+		scan->keep_going = keep_going;
+		scan->arg = arg;
+		scan->in_bytes = in_bytes;
 	}
-	index->size = scan->out;
-	return 0;
+	ret = scan ? scan_stream(scan, err) : error_nomem(err);
+	if (ret)
+		gzip_index_free(index);
+	else
+		index->size = scan->out;
+	if (budget)
+		budget_release(budget, bytes + ZLIB_BYTES);
+	return ret;
 }
 
 void gzip_index_free(struct gzip_index *index)

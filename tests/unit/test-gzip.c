@@ -267,7 +267,7 @@ static void test_thinning(void)
 	struct error err;
 	STREAM(stream);
 
-	succeeds(budget_new(&budget, 512 << 10, &err), &err, "budget");
+	succeeds(budget_new(&budget, 600 << 10, &err), &err, "budget");
 	add_member(&stream, plain, PLAIN_BYTES, 1);
 	succeeds(source_memory(&below, "x", stream.data, stream.len, &err),
 		 &err, "memory");
