@@ -43,22 +43,29 @@ static void print_bytes(int indent, const char *label, uint64_t bytes,
 	printf("%s\n", more);
 }
 
+/* Bytes in so many runs or units; nothing where there are none. */
+static void print_parts(const json_t *all, const char *label, const char *key,
+			const char *parts_key, const char *part)
+{
+	uint64_t count = number(all, parts_key);
+	char more[64];
+
+	if (!count)
+		return;
+	snprintf(more, sizeof(more), " in %" PRIu64 " %s%s", count, part,
+		 count == 1 ? "" : "s");
+	print_bytes(2, label, number(all, key), more);
+}
+
 static void print_allocation(const json_t *object)
 {
 	const json_t *all = json_object_get(object, "allocation");
-	char more[128];
 
-	snprintf(more, sizeof(more), " in %" PRIu64 " runs",
-		 number(all, "data_runs"));
-	print_bytes(2, "allocated:", number(all, "allocated"), more);
-	if (number(all, "packed")) {
-		snprintf(more, sizeof(more), " in %" PRIu64 " units",
-			 number(all, "packed_units"));
-		print_bytes(2, "packed:", number(all, "packed"), more);
-	}
-	snprintf(more, sizeof(more), " in %" PRIu64 " runs",
-		 number(all, "hole_runs"));
-	print_bytes(2, "holes:", number(all, "holes"), more);
+	if (!number(all, "data_runs"))
+		print_field(2, "allocated:", "nothing");
+	print_parts(all, "allocated:", "allocated", "data_runs", "run");
+	print_parts(all, "packed:", "packed", "packed_units", "unit");
+	print_parts(all, "holes:", "holes", "hole_runs", "run");
 	if (number(all, "damaged"))
 		print_bytes(2, "damaged:", number(all, "damaged"),
 			    "; see vmiefs check");

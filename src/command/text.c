@@ -69,7 +69,9 @@ static void print_lines(FILE *out, int indent, const char *text)
 
 		if (line && len && line[len - 1] == '\r')
 			line[len - 1] = '\0';
-		fprintf(out, "\n%*s", indent, "");
+		fputc('\n', out);
+		if (line && *line)
+			fprintf(out, "%*s", indent, "");
 		if (line)
 			text_print(out, line);
 		free(line);
@@ -78,14 +80,16 @@ static void print_lines(FILE *out, int indent, const char *text)
 	fputc('\n', out);
 }
 
-static void print_scalar(FILE *out, int indent, const json_t *value)
+static bool has_lines(const json_t *value)
+{
+	return json_is_string(value) &&
+	       strchr(json_string_value(value), '\n') != NULL;
+}
+
+static void print_scalar(FILE *out, const json_t *value)
 {
 	switch (json_typeof(value)) {
 	case JSON_STRING:
-		if (strchr(json_string_value(value), '\n')) {
-			print_lines(out, indent + 2, json_string_value(value));
-			return;
-		}
 		text_print(out, json_string_value(value));
 		break;
 	case JSON_INTEGER:
@@ -107,12 +111,10 @@ static void print_scalar(FILE *out, int indent, const json_t *value)
 
 static void print_key(FILE *out, int indent, const char *key)
 {
-	int width = KEY_WIDTH - (int)strlen(key) - 1;
-
 	fprintf(out, "%*s", indent, "");
 	for (; *key; key++)
 		print_char(out, *key == '_' ? ' ' : (unsigned char)*key);
-	fprintf(out, ":%*s", width > 1 ? width : 1, "");
+	fputc(':', out);
 }
 
 static void print_value(FILE *out, int indent, const char *key,
@@ -130,8 +132,15 @@ static void print_value(FILE *out, int indent, const char *key,
 		return;
 	}
 	print_key(out, indent, key);
+	if (has_lines(value)) {
+		print_lines(out, indent + 2, json_string_value(value));
+		return;
+	}
 	if (!json_is_object(value)) {
-		print_scalar(out, indent, value);
+		int width = KEY_WIDTH - (int)strlen(key) - 1;
+
+		fprintf(out, "%*s", width > 1 ? width : 1, "");
+		print_scalar(out, value);
 		return;
 	}
 	fputc('\n', out);

@@ -100,9 +100,11 @@ static int choose(const struct format **out, struct source *source,
 	if (format_probe(out, source, err))
 		return -1;
 	if (!*out)
-		return error_set(err, ERR_CORRUPT, "named as %s, but the "
-				 "content is of no known container format",
-				 expected ? expected : "a container");
+		return error_set(err, ERR_CORRUPT, "%s%s%sthe content is of "
+				 "no known container format",
+				 expected ? "named as " : "",
+				 expected ? expected : "",
+				 expected ? ", but " : "");
 	if (expected && strcmp((*out)->name, expected) != 0)
 		return error_set(err, ERR_CORRUPT, "named as %s, but the "
 				 "content is %s (%s); rename it or say "
