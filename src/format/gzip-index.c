@@ -271,10 +271,11 @@ static int scan_member(struct scan *scan, struct error *err)
 	}
 }
 
-/* What follows a member: another one (1), nothing or zeroes (0). */
+/* What follows a member: another one at once (1), nothing or zeroes (0). */
 static int find_member(struct scan *scan, struct error *err)
 {
 	z_stream *z = &scan->z;
+	bool is_padded = false;
 
 	for (;;) {
 		if (z->avail_in == 0) {
@@ -283,7 +284,7 @@ static int find_member(struct scan *scan, struct error *err)
 			if (refill(scan, err))
 				return -1;
 		}
-		if (*z->next_in == 0x1f)
+		if (*z->next_in == 0x1f && !is_padded)
 			return 1;
 		if (*z->next_in != 0)
 			return error_set(err, ERR_CORRUPT, "byte %llu, behind "
@@ -291,6 +292,7 @@ static int find_member(struct scan *scan, struct error *err)
 					 "zero nor another member",
 					 (unsigned long long)
 					 scan_position(scan));
+		is_padded = true;
 		while (z->avail_in && *z->next_in == 0) {
 			z->next_in++;
 			z->avail_in--;

@@ -201,6 +201,11 @@ static void test_damage(void)
 	strbuf_puts(&stream, "garbage");
 	refuses(&stream, "neither zero nor another member", "garbage behind");
 	add_member(&stream, "a", 1, 6);
+	strbuf_add(&stream, "\0\0\0\0", 4);
+	add_member(&stream, "b", 1, 6);
+	refuses(&stream, "neither zero nor another member",
+		"a member behind padding");
+	add_member(&stream, "a", 1, 6);
 	strbuf_add(&stream, "\x1f\x8c", 2);
 	refuses(&stream, "incorrect header check", "a broken second header");
 	strbuf_add(&stream, "\x1f\x8b\x08", 3);
