@@ -157,18 +157,23 @@ def test_progress(top):
     tap.ok(drawn.endswith(b"\r\x1b[K"), "and taken away", drawn[-100:])
 
 
-def test_interrupt(top):
+def test_interrupt(top, what, hang):
     """Ctrl-C ends soon, with a partial result."""
     path = os.path.join(top, "fixed.vhd")
+    env = slow(MIB)
+    env["VMIEFS_TEST_FAULTS"] += f";hang-file={top}/hang,on=read"
     with subprocess.Popen([FAULTY, "check", "--json", path],
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          env=slow(MIB)) as child:
+                          env=env) as child:
         time.sleep(1.5)
+        if hang:
+            with open(os.path.join(top, "hang"), "wb"):
+                time.sleep(0.5)
         child.send_signal(signal.SIGINT)
         start = time.monotonic()
         out, _ = child.communicate(timeout=60)
         seconds = time.monotonic() - start
-        tap.same(child.returncode, 2, "interrupted: status 2")
+        tap.same(child.returncode, 2, f"{what}, interrupted: status 2")
         tap.same(json.loads(out)["result"], "interrupted", "and said so")
         tap.ok(seconds < 5, "soon", f"{seconds} s")
 
@@ -184,7 +189,8 @@ def main():
         test_ova(top)
         test_trouble(top)
         test_progress(top)
-        test_interrupt(top)
+        test_interrupt(top, "a slow store", False)
+        test_interrupt(top, "a store that hangs", True)
     return tap.done()
 
 

@@ -11,9 +11,12 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 sys.path.insert(0, os.path.dirname(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../format"))
 import images  # noqa: E402
 import tap  # noqa: E402
 from images import MIB  # noqa: E402
+from sparse import Sparse  # noqa: E402
+from vhdx_file import Disk  # noqa: E402
 
 VMIEFS = os.path.join(os.environ.get("top_builddir", "."), "vmiefs")
 
@@ -170,6 +173,26 @@ def test_in_container(top):
         os.unlink(path)
 
 
+def test_sectors_of_container(top):
+    """A DOS table counts in the sectors that the VHDX says it has."""
+    content = Sparse(9 * MIB)
+    mbr = bytearray(512)
+    mbr[450] = 0x83
+    mbr[454:462] = (256).to_bytes(4, "little") + (512).to_bytes(4, "little")
+    mbr[510:512] = b"\x55\xaa"
+    content.write(0, bytes(mbr))
+    content.write(256 * 4096, images.luks_header())
+    path = os.path.join(top, "sectors.vhdx")
+    Disk(9 * MIB, [0, 1, 2], content, MIB, name="sectors",
+         sector=4096).build().save(path)
+    guest = info(path)["guest"]
+    part = guest["partition_table"]["partitions"][0]
+    tap.same((guest["sector_size"], part["start"], part["size"],
+              part["file_system"]["type"]),
+             (4096, MIB, 2 * MIB, "crypto_LUKS"),
+             "a DOS table on 4096-byte sectors")
+
+
 def test_hostile_label(top):
     """A label that would take over the terminal is printed escaped."""
     if not images.has("ext4"):
@@ -195,6 +218,7 @@ def main():
         test_dos(top)
         test_whole_disk(top)
         test_in_container(top)
+        test_sectors_of_container(top)
         test_hostile_label(top)
     return tap.done()
 
