@@ -344,6 +344,19 @@ static int scan_table(struct guest_scan *scan, json_t *table,
 	return list ? scan_partitions(scan, list, array, err) : 0;
 }
 
+/* libblkid (2.38) takes the boot sector of an exFAT disk for an empty DOS
+ * table, since both end in 55 aa. */
+static bool is_real_table(json_t *table, json_t *disk)
+{
+	const char *type = json_string_value(json_object_get(table, "type"));
+
+	if (!type)
+		return false;
+	return strcmp(type, "dos") != 0 ||
+	       json_array_size(json_object_get(table, "partitions")) ||
+	       !json_object_get(disk, "file_system");
+}
+
 int guest_scan(json_t **out, struct guest_scan *scan, struct error *err)
 {
 	json_t *object = json_object(), *table = json_object();
@@ -359,7 +372,7 @@ int guest_scan(json_t **out, struct guest_scan *scan, struct error *err)
 	if (scan_fs(scan, 0, scan->size, object, err) ||
 	    scan_table(scan, table, err))
 		goto fail;
-	if (json_object_get(table, "type"))
+	if (is_real_table(table, object))
 		json_object_set(object, "partition_table", table);
 	json_decref(table);
 	*out = object;
