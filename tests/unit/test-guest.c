@@ -174,6 +174,50 @@ static void test_logical_partitions(void)
 	json_decref(result);
 }
 
+/* An NTFS volume whose MFT lies far inside, where Windows puts it; its fourth
+ * record has the label. */
+static void put_ntfs(struct fake *fake, uint64_t at, uint64_t mft)
+{
+	unsigned char *boot = put(fake, at), *record;
+
+	memcpy(boot + 3, "NTFS    ", 8);
+	le16_put(boot + 11, 512);
+	boot[13] = 8; /* sectors in a cluster */
+	boot[21] = 0xf8;
+	le64_put(boot + 40, 3000 * MIB / 512);
+	le64_put(boot + 48, mft / 4096);
+	le64_put(boot + 56, 2);
+	boot[64] = 0xf6; /* records of 1 KiB */
+	boot[510] = 0x55;
+	boot[511] = 0xaa;
+	memcpy(put(fake, at + mft), "FILE", 4);
+	record = put(fake, at + mft + 3 * 1024);
+	memcpy(record, "FILE", 4);
+	le16_put(record + 20, 56);       /* first attribute */
+	le32_put(record + 28, 1024);     /* bytes allocated */
+	le32_put(record + 56, 0x60);     /* volume name */
+	le32_put(record + 60, 40);       /* length */
+	le32_put(record + 56 + 16, 6);   /* of the value */
+	le16_put(record + 56 + 20, 24);  /* where it is */
+	memcpy(record + 80, "f\0a\0r\0", 6);
+	le32_put(record + 96, 0xffffffff);
+}
+
+static void test_far_metadata(void)
+{
+	struct fake fake = { .size = 4096 * MIB };
+	struct error err = { 0 };
+	json_t *result, *fs;
+
+	put_mbr(put(&fake, 0), 0, 0x07, 2048, 3000 * MIB / 512);
+	put_ntfs(&fake, MIB, 2048 * MIB);
+	succeeds(probe(&result, &fake, 0, &err), &err, "metadata far inside");
+	fs = json_object_get(partition(result, 0), "file_system");
+	is_str(text_of(fs, "type"), "ntfs", "is found");
+	is_str(text_of(fs, "label"), "far", "and read");
+	json_decref(result);
+}
+
 static void test_damage(void)
 {
 	struct fake fake = {
@@ -399,6 +443,7 @@ int main(int argc, char **argv)
 	close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
 	test_empty();
 	test_logical_partitions();
+	test_far_metadata();
 	test_damage();
 	test_leaks();
 	test_hanging_child();
