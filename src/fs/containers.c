@@ -3,9 +3,10 @@
  *
  * The table of containers and the probes that fill it.
  *
- * Threads: probes and openings run in `probes`, at most PROBE_THREADS at a
- * time, each of which may hang with its store; closing runs in `closer`, since
- * a disk is closed only when its reads have ended. `timer` answers the wants
+ * Threads: probes run in `probes`, at most PROBES at a time and PROBE_THREADS
+ * where the store hangs; plain objects are opened in `openers`, so that they
+ * need not wait for hanging probes; closing runs in `closer`, since a disk is
+ * closed only when its reads have ended. `timer` answers the wants
  * whose deadline passed. The lock is never held while a store is asked, a
  * container closed or a want answered. */
 #include "config.h"
@@ -20,7 +21,9 @@
 #include "fs/clock.h"
 #include "fs/containers.h"
 
-#define PROBE_THREADS 64
+#define PROBES        32
+#define PROBE_THREADS 512
+#define OPEN_THREADS  64
 #define CLOSE_THREADS 4
 #define OPEN_IDLE_MAX 64    /* containers kept open that nobody reads */
 #define RECORDS_MAX   16384 /* containers known */
@@ -47,7 +50,7 @@ struct record {
 
 struct containers {
 	struct containers_options options;
-	struct pool *probes, *closer;
+	struct pool *probes, *openers, *closer;
 	pthread_mutex_t lock;
 	struct record *slots[SLOTS];
 	struct ring by_age, open_ones; /* least recently used first */
@@ -463,7 +466,8 @@ static void start_probe(struct containers *self, struct record *record,
 		return;
 	record->is_running = true;
 	record->job.run = run_probe;
-	pool_add(self->probes, &record->job, priority);
+	pool_add(record->is_plain ? self->openers : self->probes,
+		 &record->job, priority);
 }
 
 static void answer_error(struct want *want, enum error_kind kind,
@@ -600,8 +604,8 @@ int containers_new(struct containers **out,
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&self->wake, &attr);
 	pthread_condattr_destroy(&attr);
-	/* All of a pool's threads may wait, so none counts as a core. */
-	if (pool_new(&self->probes, "probe", PROBE_THREADS, PROBE_THREADS,
+	if (pool_new(&self->probes, "probe", PROBES, PROBE_THREADS, err) ||
+	    pool_new(&self->openers, "open", OPEN_THREADS, OPEN_THREADS,
 		     err) ||
 	    pool_new(&self->closer, "close", CLOSE_THREADS, CLOSE_THREADS,
 		     err)) {
@@ -643,6 +647,7 @@ void containers_free(struct containers *containers)
 	if (!containers)
 		return;
 	pool_free(containers->probes);
+	pool_free(containers->openers);
 	while (!ring_is_empty(&containers->by_age))
 		forget_record(containers, ring_item(containers->by_age.next,
 						    struct record, by_age));

@@ -118,8 +118,11 @@ static int start_session(struct mounting *m, struct error *err)
 	if (!m->session)
 		return error_set(err, ERR_ARG, "libfuse refuses the options "
 				 "-o %s", list);
-	if (!fuse_session_mount(m->session, m->mountpoint))
+	if (!fuse_session_mount(m->session, m->mountpoint) &&
+	    !fuse_session_custom_io(m->session, &server_io,
+				    fuse_session_fd(m->session)))
 		return 0;
+	fuse_session_unmount(m->session);
 	fuse_session_destroy(m->session);
 	m->session = NULL;
 	return error_set(err, ERR_IO, "cannot mount on %s%s", m->mountpoint,

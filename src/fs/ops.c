@@ -5,9 +5,12 @@
 #include "config.h"
 
 #include <errno.h>
+#include <linux/fuse.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include "fs/clock.h"
 #include "fs/server.h"
@@ -119,18 +122,56 @@ void server_entry(struct server *server, const struct node *node,
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
-	const struct server *server = userdata;
+	struct server *server = userdata;
 
+	atomic_store(&server->is_init, true);
 	/* A read that the kernel's read-ahead sent in the background never
 	 * gets an interrupt, so Ctrl-C would hang with the store; and what
 	 * belongs to one identity never needs to be invalidated. */
 	conn->want &= ~((unsigned int)FUSE_CAP_ASYNC_READ |
 			FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_SPLICE_READ |
 			FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
+	conn->want |= conn->capable & FUSE_CAP_PARALLEL_DIROPS;
 	conn->max_read = SERVER_READ_MAX;
 	conn->max_readahead = server->fs->options->readahead_kib << 10;
 	conn->time_gran = 1;
 }
+
+/* Without PARALLEL_DIROPS the kernel locks a directory during each LOOKUP and
+ * READDIR, so that one lookup that hangs stops ls. libfuse up to 3.16 offers
+ * the flag but does not pass it on; this puts it into the reply to INIT. */
+static void allow_parallel_lookups(struct iovec *iov, int count)
+{
+	struct fuse_init_out *init;
+
+	if (count != 2 || iov[1].iov_len < sizeof(*init))
+		return;
+	init = iov[1].iov_base;
+	init->flags |= FUSE_PARALLEL_DIROPS;
+}
+
+static ssize_t io_writev(int fd, struct iovec *iov, int count,
+			 void *userdata)
+{
+	struct server *server = userdata;
+
+	if (atomic_load_explicit(&server->is_init, memory_order_relaxed)) {
+		allow_parallel_lookups(iov, count);
+		atomic_store(&server->is_init, false);
+	}
+	return writev(fd, iov, count);
+}
+
+static ssize_t io_read(int fd, void *buf, size_t size, void *userdata)
+{
+	(void)userdata;
+	return read(fd, buf, size);
+}
+
+const struct fuse_custom_io server_io = {
+	.writev = io_writev,
+	.read = io_read,
+};
 
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
 {

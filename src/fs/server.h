@@ -22,6 +22,7 @@
 
 struct server {
 	struct fs *fs;
+	atomic_bool is_init;  /* the next reply is the one to INIT */
 	pthread_mutex_t lock; /* of what follows */
 	pthread_cond_t idle;  /* active became empty */
 	struct ring active;   /* calls */
@@ -70,6 +71,9 @@ void server_entry(struct server *server, const struct node *node,
 		  struct fuse_entry_param *entry);
 
 extern const struct fuse_lowlevel_ops server_ops;
+
+/* How libfuse is to reach the kernel: see the .c. */
+extern const struct fuse_custom_io server_io;
 
 /* The operations, by file. */
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);

@@ -11,7 +11,7 @@ for i in 1 2 3; do
 	echo "no container" > "$tmp/store/bad$i.vmdk"
 done
 m=$tmp/mnt
-mount_vmiefs "$tmp/store" "$m" || exit
+mount_vmiefs "$tmp/store" "$m" -o kernel-cache || exit
 
 stat_of() {
 	"$PYTHON" -c '

@@ -1,0 +1,115 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the vmiefs authors
+#
+# A store that hangs: 64 hung reads and 64 hung probes delay neither ls nor
+# other files, Ctrl-C ends each reader within a second, and unmounting works.
+. "${0%/*}/../functions.sh"
+need_fuse
+need timeout
+mkdir "$tmp/store" "$tmp/store/sub"
+head -c 20000000 /dev/urandom > "$tmp/store/slow.img"
+head -c 1000000 /dev/urandom > "$tmp/store/good.img"
+for i in $(seq 64); do
+	echo "no container" > "$tmp/store/slow$i.vmdk"
+done
+hang=$tmp/hang
+m=$tmp/mnt
+export VMIEFS_TEST_FAULTS="key=slow*,on=read,hang-file=$hang"
+mkdir "$m"
+"$top_builddir/tests/vmiefs-faulty" "$tmp/store" "$m" -o ttl=0 || exit
+at_exit unmount_vmiefs "$m"
+at_exit rm -f "$hang"
+
+# Milliseconds that a command takes.
+took() {
+	local begin=${EPOCHREALTIME/./}
+	"$@" > /dev/null 2>&1
+	echo $(((${EPOCHREALTIME/./} - begin) / 1000))
+}
+# quick WHAT COMMAND...: in less than a second.
+quick() {
+	local what=$1 ms
+	shift
+	ms=$(took "$@")
+	[ "$ms" -lt 1000 ] && pass "$what" || fail "$what" "took $ms ms"
+}
+quick "nothing hangs yet" ls "$m/disks/sub"
+touch "$hang"
+
+pids=()
+for i in $(seq 64); do
+	dd if="$m/disks/slow.img" of=/dev/null bs=4096 count=1 \
+		skip=$((i * 60)) 2> /dev/null &
+	pids+=($!)
+	stat "$m/disks/slow$i.vmdk.raw" > /dev/null 2>&1 &
+	pids+=($!)
+done
+# Each dd and each stat waits in a request of its own.
+waiting() {
+	local n=0 pid
+	for pid in "${pids[@]}"; do
+		grep -q ^request_wait "/proc/$pid/wchan" && n=$((n + 1))
+	done
+	[ $n -ge 128 ]
+}
+if [ "$(id -u)" = 0 ] && grep -q . /proc/self/wchan; then
+	ok "128 requests hang" wait_until 20 waiting
+else
+	sleep 3
+fi
+quick "ls does not wait for them" ls "$m/disks"
+quick "nor does ls of another directory" ls "$m/disks/sub" "$m/objects"
+quick "nor a read of another file" cmp "$m/disks/good.img" \
+	"$tmp/store/good.img"
+quick "nor control/stats" cat "$m/control/stats"
+all_gone() {
+	local pid
+	for pid in "${pids[@]}"; do
+		[ ! -d "/proc/$pid" ] || grep -q '^State:.Z' \
+			"/proc/$pid/status" || return 1
+	done
+}
+kill -TERM "${pids[@]}" 2> /dev/null
+quick "all 128 end when they are told to" wait_until 5 all_gone
+wait
+
+# Ctrl-C: SIGINT to a reader in the foreground of its own process group.
+interrupts() {
+	local what=$1 ms
+	shift
+	ms=$(took timeout --foreground -s INT -k 20 0.5 \
+	     "$PYTHON" -c '
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler
+              if sys.argv[1] == "python" else signal.SIG_DFL)
+if sys.argv[1] == "python":
+    open(sys.argv[2], "rb").read()
+os.execvp(sys.argv[1], sys.argv[1:])' "$@")
+	[ "$ms" -ge 450 ] && [ "$ms" -lt 1500 ] && pass "$what" ||
+		fail "$what" "took $ms ms with a signal after 500 ms"
+}
+interrupts "Ctrl-C of cat" cat "$m/disks/slow.img"
+interrupts "Ctrl-C of dd" dd if="$m/disks/slow.img" of=/dev/null bs=1M
+interrupts "Ctrl-C of dd in the middle" dd if="$m/disks/slow.img" \
+	of=/dev/null bs=64K skip=100
+interrupts "Ctrl-C of python" python "$m/disks/slow.img"
+interrupts "Ctrl-C of dd iflag=direct" dd if="$m/disks/slow.img" \
+	of=/dev/null bs=1M iflag=direct
+interrupts "Ctrl-C of stat" stat "$m/disks/slow1.vmdk.raw"
+interrupts "Ctrl-C of cat in objects/" cat "$m/objects/slow1.vmdk"
+like "$(grep interrupted "$m/control/stats")" '"interrupted": [1-9][0-9]' \
+	"control/stats counts them"
+
+rm "$hang"
+ok "the store comes back: the same file reads" cmp "$m/disks/slow.img" \
+	"$tmp/store/slow.img"
+
+touch "$hang"
+cat "$m/objects/slow2.vmdk" > /dev/null 2> "$tmp/cat.err" &
+reader=$!
+sleep 0.3
+quick "unmounting with a hung reader" fusermount3 -u -z "$m"
+rm "$hang"
+wait $reader
+done_testing
