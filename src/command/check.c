@@ -17,6 +17,7 @@
 #include "command/text.h"
 #include "command/verify.h"
 #include "commands.h"
+#include "common/jsontext.h"
 
 enum check_status {
 	CHECK_CLEAN = 0,
@@ -46,7 +47,7 @@ static void add_problem(struct check *check, const uint64_t *range,
 
 	check->count++;
 	if (check->problems) {
-		object = json_pack("{s:s}", "reason", why);
+		object = json_pack("{s:o}", "reason", jsontext_new(why));
 		if (range) {
 			json_object_set_new(object, "offset", json_integer(
 				(json_int_t)range[0]));
@@ -153,7 +154,8 @@ static int begin_part(struct check *check, json_t *parts, const char *name,
 	check->disk = name;
 	if (!parts)
 		return 0;
-	object = json_pack("{s:s, s:[]}", "name", name, "problems");
+	object = json_pack("{s:o, s:[]}", "name", jsontext_new(name),
+			   "problems");
 	if (map)
 		json_object_set_new(object, "virtual_size",
 				    json_integer((json_int_t)map->size));
@@ -247,7 +249,7 @@ static json_t *list_warnings(const struct check *check)
 	json_t *warnings = json_array();
 
 	for (size_t i = 0; i < container_warning_count(container); i++)
-		json_array_append_new(warnings, json_string(
+		json_array_append_new(warnings, jsontext_new(
 			container_warning(container, i)));
 	return warnings;
 }
@@ -289,15 +291,15 @@ static int print_result(struct check *check, json_t *parts, int ret,
 		print_summary(check, ret, err);
 		return fflush(stdout);
 	}
-	object = json_pack("{s:s, s:s, s:I, s:I, s:o, s:O}",
-			   "object", check->subject.key,
+	object = json_pack("{s:o, s:s, s:I, s:I, s:o, s:O}",
+			   "object", jsontext_new(check->subject.key),
 			   "result", result_name(check, ret, err),
 			   "problems", (json_int_t)check->count,
 			   "bytes_read", (json_int_t)check->read,
 			   "warnings", list_warnings(check),
 			   "parts", parts);
 	if (ret)
-		json_object_set_new(object, "error", json_string(err->text));
+		json_object_set_new(object, "error", jsontext_new(err->text));
 	return text_dump(object);
 }
 

@@ -13,8 +13,9 @@
 #include "command/subject.h"
 #include "command/text.h"
 #include "command/walk.h"
-#include "common/codec.h"
 #include "commands.h"
+#include "common/codec.h"
+#include "common/jsontext.h"
 #include "guest/probe.h"
 
 struct info_options {
@@ -65,8 +66,8 @@ static void set_error(json_t *object, const char *key,
 		      const struct error *why)
 {
 	json_object_set_new(object, key, json_pack(
-		"{s:s, s:s}", "kind", error_kind_name(why->kind),
-		"text", why->text));
+		"{s:s, s:o}", "kind", error_kind_name(why->kind),
+		"text", jsontext_new(why->text)));
 }
 
 /* What a map alone says: of the disk itself, and of each parent. */
@@ -75,12 +76,12 @@ static int describe_map(struct map *map, json_t *object, struct error *err)
 	json_t *details = json_object();
 
 	json_object_update_new(object, json_pack(
-		"{s:s, s:s, s:s*, s:I, s:I, s:s}",
+		"{s:s, s:s, s:s*, s:I, s:I, s:o}",
 		"format", map->format->name, "title", map->format->title,
 		"subformat", map->subformat,
 		"virtual_size", (json_int_t)map->size,
 		"stored_size", (json_int_t)map->source->size,
-		"file", map->source->name));
+		"file", jsontext_new(map->source->name)));
 	if (json_object_set_new(object, "details", details))
 		return error_nomem(err);
 	if (map->ops->describe && map->ops->describe(map, details, err))
@@ -149,7 +150,7 @@ static int describe_disk(struct engine *engine,
 {
 	json_t *allocation;
 
-	json_object_set_new(object, "name", json_string(disk->name));
+	json_object_set_new(object, "name", jsontext_new(disk->name));
 	if (disk->capacity)
 		json_object_set_new(object, "capacity", json_integer(
 			(json_int_t)disk->capacity));
@@ -203,9 +204,9 @@ static json_t *describe_object(const struct subject *subject)
 
 	if (gmtime_r(&seconds, &tm))
 		strftime(mtime, sizeof(mtime), "%Y-%m-%dT%H:%M:%SZ", &tm);
-	return json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:s}",
-			 "object", subject->key,
-			 "store", subject->store->url,
+	return json_pack("{s:o, s:o, s:s, s:I, s:s, s:s, s:s, s:s}",
+			 "object", jsontext_new(subject->key),
+			 "store", jsontext_new(subject->store->url),
 			 "kind", container_is_ova(container) ? "ova" : "disk",
 			 "stored_size", (json_int_t)info->size,
 			 "mtime", mtime, "etag", info->etag,
@@ -218,7 +219,7 @@ static json_t *describe_warnings(const struct container *container)
 	json_t *warnings = json_array();
 
 	for (size_t i = 0; i < container_warning_count(container); i++)
-		json_array_append_new(warnings, json_string(
+		json_array_append_new(warnings, jsontext_new(
 			container_warning(container, i)));
 	return warnings;
 }
@@ -254,8 +255,7 @@ static int run_info(const struct info_options *options, const char *name,
 		return -1;
 	object = describe_object(&subject);
 	ret = object ? describe(&subject, object, options, err) :
-		       error_set(err, ERR_UNSUPPORTED, "%s: the name is not "
-				 "UTF-8", name);
+		       error_nomem(err);
 	if (ret) {
 		json_decref(object);
 	} else if (options->subject.json) {

@@ -11,6 +11,7 @@
 #include "command/text.h"
 #include "command/walk.h"
 #include "commands.h"
+#include "common/jsontext.h"
 
 struct map_options {
 	struct subject_options subject;
@@ -72,14 +73,14 @@ static int add_row(json_t *rows, const struct row *row, struct error *err)
 		json_object_set_new(object, "source_offset",
 				    json_integer((json_int_t)piece->at));
 		json_object_set_new(object, "source",
-				    json_string(piece->source->name));
+				    jsontext_new(piece->source->name));
 	}
 	if (piece->kind == EXTENT_PACKED)
 		json_object_set_new(object, "units",
 				    json_integer((json_int_t)row->units));
 	if (piece->kind == EXTENT_BAD && piece->why)
 		json_object_set_new(object, "reason",
-				    json_string(piece->why));
+				    jsontext_new(piece->why));
 	return 0;
 }
 
@@ -132,7 +133,8 @@ static json_t *summary(const struct listing *list)
 static int map_disk_json(json_t *disks, const struct container_disk *disk,
 			 struct listing *list, struct error *err)
 {
-	json_t *object = json_pack("{s:s, s:I, s:[]}", "name", disk->name,
+	json_t *object = json_pack("{s:o, s:I, s:[]}",
+				   "name", jsontext_new(disk->name),
 				   "size", (json_int_t)disk->map->size,
 				   "extents");
 
@@ -200,8 +202,9 @@ static int run_map(const struct map_options *options, const char *object,
 	if (options->subject.json)
 		disks = json_array();
 	ret = map_disks(&subject, disks, options, err);
-	if (disks && text_dump(json_pack("{s:s, s:o}", "object", subject.key,
-					 "disks", disks)))
+	if (disks && text_dump(json_pack("{s:o, s:o}", "object",
+					 jsontext_new(subject.key), "disks",
+					 disks)))
 		ret = error_set(err, ERR_IO, "the output is not complete");
 	else if (!disks && fflush(stdout))
 		ret = error_set(err, ERR_IO, "cannot write the output");

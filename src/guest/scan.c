@@ -16,9 +16,9 @@
 
 #include "common/bytes.h"
 #include "common/checked.h"
+#include "common/jsontext.h"
 #include "guest/metadata.h"
 #include "guest/scan.h"
-#include "guest/text.h"
 
 #define TABLE_WINDOW   (1u << 20)  /* bytes at both ends of the disk */
 #define NESTED_WINDOW  (64u << 10) /* bytes at the start of a partition */
@@ -110,7 +110,7 @@ static int copy_value(blkid_probe probe, const char *from, json_t *object,
 
 	if (blkid_probe_lookup_value(probe, from, &value, &len) || !len)
 		return 0;
-	return guest_text_add(object, to, value, err);
+	return jsontext_set(object, to, value, err);
 }
 
 static json_t *describe_fs(blkid_probe probe, struct error *err)
@@ -244,14 +244,14 @@ static int describe_ids(blkid_partition part, json_t *object,
 		json_object_set_new(object, "parent",
 				    json_integer(blkid_partition_get_partno(
 					    parent)));
-	if (guest_text_add(object, "type", type, err) ||
-	    guest_text_add(object, "uuid", blkid_partition_get_uuid(part),
+	if (jsontext_set(object, "type", type, err) ||
+	    jsontext_set(object, "uuid", blkid_partition_get_uuid(part),
 			   err) ||
-	    guest_text_add(object, "name", blkid_partition_get_name(part),
+	    jsontext_set(object, "name", blkid_partition_get_name(part),
 			   err))
 		return -1;
 	return !table ? 0 :
-	       guest_text_add(object, "table", blkid_parttable_get_type(table),
+	       jsontext_set(object, "table", blkid_parttable_get_type(table),
 			      err);
 }
 
@@ -276,7 +276,7 @@ static int scan_partition(struct guest_scan *scan, blkid_partition part,
 	if (describe_ids(part, object, err))
 		return -1;
 	if (usable < size &&
-	    guest_text_add(object, "note", "reaches past the disk's end", err))
+	    jsontext_set(object, "note", "reaches past the disk's end", err))
 		return -1;
 	if (blkid_partition_is_extended(part)) {
 		json_object_set_new(object, "extended", json_true());

@@ -155,6 +155,26 @@ def test_damaged_guest(top):
              "a damaged window is told")
 
 
+def test_odd_names(top):
+    """Any name that the file system takes; JSON stays JSON."""
+    folder = os.fsencode(os.path.join(top, "odd"))
+    os.mkdir(folder)
+    with open(os.path.join(top, "dynamic.vhdx"), "rb") as file:
+        content = file.read()
+    for name, shown in ((b"a b%41.vhdx", "a b%41.vhdx"),
+                        (b"-f.VHDX", "-f.VHDX"),
+                        (b"new\nline.vhdx", "new\nline.vhdx"),
+                        ("\u00fc.vhdx".encode(), "\u00fc.vhdx"),
+                        (b"bad\xff\\.vhdx", "bad\\xff\\x5c.vhdx")):
+        path = os.path.join(folder, name)
+        with open(path, "wb") as file:
+            file.write(content)
+        for command in ("info", "map", "check"):
+            status, found = vmiefs_json(command, path)
+            tap.same((status, found["object"]), (0, shown),
+                     f"{command} of {name!r}")
+
+
 def test_raw(top, raw):
     status, found = vmiefs_json("info", raw)
     tap.same((status, found["disks"][0]["format"],
@@ -179,6 +199,7 @@ def main():
         test_ova(top)
         test_missing_disk(top)
         test_raw(top, raw)
+        test_odd_names(top)
         test_damaged_guest(top)
     return tap.done()
 
