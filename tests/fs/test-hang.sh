@@ -32,7 +32,11 @@ quick() {
 	local what=$1 ms
 	shift
 	ms=$(took "$@")
-	[ "$ms" -lt 1000 ] && pass "$what" || fail "$what" "took $ms ms"
+	if [ "$ms" -lt 1000 ]; then
+		pass "$what"
+	else
+		fail "$what" "took $ms ms"
+	fi
 }
 quick "nothing hangs yet" ls "$m/disks/sub"
 touch "$hang"
@@ -51,7 +55,7 @@ waiting() {
 	for pid in "${pids[@]}"; do
 		grep -q ^request_wait "/proc/$pid/wchan" && n=$((n + 1))
 	done
-	[ $n -ge 128 ]
+	[ "$n" -ge 128 ]
 }
 if [ "$(id -u)" = 0 ] && grep -q . /proc/self/wchan; then
 	ok "128 requests hang" wait_until 20 waiting
@@ -86,8 +90,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler
 if sys.argv[1] == "python":
     open(sys.argv[2], "rb").read()
 os.execvp(sys.argv[1], sys.argv[1:])' "$@")
-	[ "$ms" -ge 450 ] && [ "$ms" -lt 1500 ] && pass "$what" ||
+	if [ "$ms" -ge 450 ] && [ "$ms" -lt 1500 ]; then
+		pass "$what"
+	else
 		fail "$what" "took $ms ms with a signal after 500 ms"
+	fi
 }
 interrupts "Ctrl-C of cat" cat "$m/disks/slow.img"
 interrupts "Ctrl-C of dd" dd if="$m/disks/slow.img" of=/dev/null bs=1M
