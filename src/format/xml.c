@@ -17,6 +17,12 @@
 #include "common/cleanup.h"
 #include "format/xml.h"
 
+#if LIBXML_VERSION >= 21200
+typedef const xmlError reported_error; /* as the library declares it */
+#else
+typedef xmlError reported_error;
+#endif
+
 /* What the callbacks of one parse know; hangs on ctxt->_private. */
 struct load {
 	startElementNsSAX2Func start_element; /* libxml2's own */
@@ -66,7 +72,7 @@ static void xml_internal_subset(void *ctxt, const xmlChar *name,
 	stop(ctxt, ERR_UNSUPPORTED, "a DOCTYPE is not accepted");
 }
 
-static void xml_error(void *ctxt, xmlError *e)
+static void xml_error(void *ctxt, reported_error *e)
 {
 	struct load *load = load_of(ctxt);
 	struct error *to = e->domain == XML_FROM_NAMESPACE ? &load->oddity :
