@@ -44,7 +44,7 @@ static inline pthread_mutex_t *mutex_locked(pthread_mutex_t *mutex)
 #define AUTO_FREE   __attribute__((cleanup(cleanup_free)))
 #define AUTO_CLOSE  __attribute__((cleanup(cleanup_close)))
 #define AUTO_FILE   __attribute__((cleanup(cleanup_file)))
-#define AUTO_UNLOCK __attribute__((cleanup(cleanup_unlock)))
+#define AUTO_UNLOCK __attribute__((cleanup(cleanup_unlock), unused))
 #define MUST_CHECK  __attribute__((warn_unused_result))
 
 #define take_ptr(p)                                                            \
