@@ -155,6 +155,7 @@ static void print_guest(const json_t *object)
 		text_print(stdout, string(table, "id"));
 	}
 	printf(" sectors of %" PRIu64 " bytes\n", number(guest, "sector_size"));
+	print_field(4, "note:", string(table, "note"));
 	json_array_foreach(json_object_get(table, "partitions"), i, part)
 		print_partition(part);
 }

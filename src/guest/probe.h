@@ -40,9 +40,10 @@ struct guest_disk {
  *   ambiguous         true: several file systems claim the whole disk
  *   file_system       of the whole disk: type, usage, label, uuid, uuid_sub,
  *                     version, sec_type, block_size; only what there is
- *   partition_table   type ("gpt", "dos", ...), id, partitions: an array of
- *                     number, start, size (bytes), type, uuid, name, flags,
- *                     table, parent, extended, note, ambiguous, file_system
+ *   partition_table   type ("gpt", "dos", ...), id, note, partitions: an array
+ *                     of the first 256: number, start, size (bytes), type,
+ *                     uuid, name, flags, table, parent, extended, note,
+ *                     ambiguous, file_system
  *
  * Needs at most 16 MiB besides what read() uses. Any thread; blocks. */
 MUST_CHECK int guest_probe(json_t **out, const struct guest_disk *disk,

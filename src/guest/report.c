@@ -49,6 +49,7 @@ static const struct shape partition_shape = SHAPE(partition_fields);
 static const struct field table_fields[] = {
 	{ "type", JSON_STRING },
 	{ "id", JSON_STRING },
+	{ "note", JSON_STRING },
 	{ "partitions", JSON_ARRAY, &partition_shape },
 };
 static const struct shape table_shape = SHAPE(table_fields);

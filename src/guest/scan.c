@@ -335,6 +335,9 @@ static int scan_table(struct guest_scan *scan, json_t *table,
 		return -1;
 	if (!list)
 		return 0;
+	if (blkid_partlist_numof_partitions(list) > PARTITIONS_MAX &&
+	    jsontext_set(table, "note", "more partitions than are shown", err))
+		return -1;
 	if (!strcmp(json_string_value(json_object_get(table, "type")), "dos")) {
 		if (want_nested(scan, list, err) ||
 		    new_probe(&second, scan, 0, scan->size, err) ||

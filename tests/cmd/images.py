@@ -118,12 +118,13 @@ LINUX_DATA = "0fc63daf-8483-4772-8e79-3d69d8477de4"
 
 
 def gpt_header(sector, here, other, last, entries_at, entries):
+    used = len(entries) // sector + 1
+
     def pack(crc):
         return struct.pack("<8sIIIIQQQQ16sQIII", b"EFI PART", 0x10000, 92,
-                           crc, 0, here, other, 16384 // sector + 2,
-                           last - 16384 // sector - 1,
-                           uuid.UUID(UUID).bytes_le, entries_at, 128, 128,
-                           zlib.crc32(entries))
+                           crc, 0, here, other, used + 1, last - used,
+                           uuid.UUID(UUID).bytes_le, entries_at,
+                           len(entries) // 128, 128, zlib.crc32(entries))
     return pack(zlib.crc32(pack(0))).ljust(sector, b"\0")
 
 
@@ -137,7 +138,7 @@ def gpt(path, size, sector, parts):
         entries += uuid.UUID(int=number).bytes_le
         entries += struct.pack("<QQQ", start, start + count - 1, 0)
         entries += name.encode("utf-16-le").ljust(72, b"\0")
-    entries = entries.ljust(16384, b"\0")
+    entries += bytes(-len(entries) % 16384)
     mbr = bytearray(sector)
     mbr[446:462] = struct.pack("<4s4sII", b"\0\0\x02\0", b"\xee\xff\xff\xff",
                                1, min(last, 0xffffffff))

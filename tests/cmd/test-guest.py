@@ -123,6 +123,17 @@ def test_gpt_4096(top):
         images.put(path, 4096, bytes(4096))
 
 
+def test_many_partitions(top):
+    """More than are shown."""
+    path = os.path.join(top, "many.img")
+    parts = [(2048 + 16 * i, 16, f"p{i}") for i in range(300)]
+    images.gpt(path, 64 * MIB, 512, parts)
+    table = info(path)["guest"]["partition_table"]
+    tap.same(([p["name"] for p in table["partitions"]], table["note"]),
+             ([name for _, _, name in parts[:256]],
+              "more partitions than are shown"), "the first 256 of 300")
+
+
 def test_dos(top):
     """Primary and logical partitions, far apart."""
     path = os.path.join(top, "dos.img")
@@ -215,6 +226,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="vmiefs-test.") as top:
         test_gpt(top)
         test_gpt_4096(top)
+        test_many_partitions(top)
         test_dos(top)
         test_whole_disk(top)
         test_in_container(top)
