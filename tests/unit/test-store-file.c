@@ -371,6 +371,13 @@ static void test_nowait(void)
 
 #define DEPTH 500
 
+/* That of the pool's threads. ThreadSanitizer keeps its own state there. */
+#ifdef __SANITIZE_THREAD__
+#define STACK_BYTES (2 << 20)
+#else
+#define STACK_BYTES (512 << 10)
+#endif
+
 static void *list_deep(void *arg)
 {
 	*(char **)arg = listing("deep/", 0);
@@ -392,7 +399,7 @@ static void test_depth(void)
 	}
 	write_file(path.data, "leaf");
 	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, 512 << 10);
+	pthread_attr_setstacksize(&attr, STACK_BYTES);
 	must(-pthread_create(&thread, &attr, list_deep, &got), "thread");
 	pthread_join(thread, NULL);
 	pthread_attr_destroy(&attr);
