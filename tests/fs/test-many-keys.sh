@@ -1,0 +1,51 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the vmiefs authors
+#
+# 100,000 keys in one prefix: all are listed, each is found by its name, and
+# the daemon's memory stays bounded.
+. "${0%/*}/../functions.sh"
+need_fuse
+s=$tmp/store
+m=$tmp/mnt
+"$PYTHON" -c '
+import os, sys
+os.mkdir(sys.argv[1])
+os.chdir(sys.argv[1])
+for i in range(100000):
+    name = "disk-%06d%s" % (i, (".img", ".vmdk", ".txt")[i % 3])
+    os.close(os.open(name, os.O_CREAT | os.O_WRONLY))
+' "$s"
+mount_vmiefs "$s" "$m" -o memory=64M,ttl=60 || exit
+daemon=$(pgrep -f "vmiefs $s $m")
+# Memory of the daemon in MiB: now or at its peak.
+rss() {
+	awk "/^$1:/ { print int(\$2 / 1024) }" "/proc/$daemon/status"
+}
+
+is "$(find "$m/objects" -mindepth 1 | wc -l)" 100000 "objects/ has all"
+is "$(cd "$m/disks" && printf '%s\n' .* * | grep -c '^disk-.*[gw]$')" 66667 \
+	"disks/ has those that are disks"
+is "$(cd "$m/objects" && printf '%s\n' * | sha256sum)" \
+	"$(cd "$s" && printf '%s\n' * | sha256sum)" "under their names"
+is "$(stat -c %s "$m/objects/disk-099999.img" \
+	"$m/disks/disk-099999.img")" "0
+0" "the last one is found"
+fails "what is not there is not" "No such file" \
+	stat "$m/objects/disk-100000.img"
+peak=$(rss VmHWM)
+if [ "$peak" -lt 128 ]; then
+	pass "peak memory after listing: below 128 MiB"
+else
+	fail "peak memory after listing: $peak MiB"
+fi
+ls -l "$m/objects" > "$tmp/long"
+is "$(wc -l < "$tmp/long")" 100001 "ls -l has a line for each object"
+peak=$(rss VmHWM)
+if [ "$peak" -lt 160 ]; then
+	pass "peak memory with all nodes known to the kernel: below 160 MiB"
+else
+	fail "peak memory with all nodes known to the kernel: $peak MiB"
+fi
+echo "# peak $peak MiB"
+done_testing
