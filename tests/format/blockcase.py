@@ -111,6 +111,17 @@ def check_random(case, path, expected):
                  f"{case.name}: random reads {' '.join(options)}")
 
 
+def check_engine(case, path, expected):
+    """Random reads by two threads through the engine, as the mount reads."""
+    if case.hurt or case.options or not case.raw.size:
+        return
+    tool = os.path.join(os.environ.get("top_builddir", "."),
+                        "tests/tools/diskcat")
+    done = subprocess.run([tool, "random", path, expected, "300", "1", "2"],
+                          capture_output=True, text=True, check=False)
+    tap.ok(done.returncode == 0, f"{case.name}: engine", done.stderr)
+
+
 def check_holes(case, path):
     """The extent map says data where the recipe put it."""
     done = mapcat(case, "holes", path)
@@ -146,6 +157,7 @@ def check_case(case):
         case.raw.save(expected)
         check_bytes(case, path, expected, folder)
         check_random(case, path, expected)
+        check_engine(case, path, expected)
         check_oracles(case, path, expected, check_holes(case, path))
         check_lines(mapcat(case, "check", path).stdout.splitlines(),
                     case.findings, f"{case.name}: check")
