@@ -101,10 +101,10 @@ def check_case(case, folder):
     check_info(case, path)
 
 
-def members():
-    """Files for tars that others write."""
+def members(letters=90):
+    """Files for tars that others write; one has a name of that length."""
     disks = [ovftext.Disk("d1", "one.vmdk"),
-             ovftext.Disk("d2", "sub folder/" + "n" * 90 + ".vmdk")]
+             ovftext.Disk("d2", "sub folder/" + "n" * letters + ".vmdk")]
     return {"vm.ovf": ovftext.vmware(disks).encode(),
             disks[0].href: make_ova.noise(1, 100001),
             disks[1].href: make_ova.noise(2, 512)}
@@ -141,14 +141,14 @@ def check_tar(folder):
     if not shutil.which("tar"):
         tap.skip("tar", "tar is missing")
         return
-    contents = members()
-    source = os.path.join(folder, "source")
-    for member, data in contents.items():
-        path = os.path.join(source, member)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as file:
-            file.write(data)
     for form in ("v7", "oldgnu", "gnu", "ustar", "pax"):
+        contents = members(10 if form == "v7" else 90)
+        source = os.path.join(folder, form)
+        for member, data in contents.items():
+            path = os.path.join(source, member)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as file:
+                file.write(data)
         path = os.path.join(folder, f"tar-{form}.ova")
         names = ["."] if form == "gnu" else list(contents)
         done = subprocess.run(["tar", "-c", f"--format={form}", "-f", path,
