@@ -194,9 +194,10 @@ static int find(struct search_state *state, const struct parent_names *names,
 	struct error why = { 0 };
 
 	for (size_t i = 0; i < names->count && !state->found; i++)
-		if (try_sibling(state, names->names[i], true, err) < 0)
+		if (strcmp(names->names[i], state->args->file_name) != 0 &&
+		    try_sibling(state, names->names[i], true, err) < 0)
 			return -1;
-	if (state->found ||
+	if (state->found || !state->search->endings[0] ||
 	    !siblings->each(siblings, each_sibling, state, &why) ||
 	    state->found)
 		return 0;

@@ -24,7 +24,8 @@ struct parent_names {
 };
 
 struct parent_search {
-	const char *endings[3]; /* siblings to compare, ".vhd"; NULL ends */
+	const char *endings[3]; /* siblings to compare, ".vhd"; NULL ends;
+				 * none: only the names are tried */
 	const char *id;         /* what is looked for, for messages */
 	/* 1 if the source has the wanted id, 0 if another or none, -1 if it
 	 * could not be read. */

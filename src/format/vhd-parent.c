@@ -61,9 +61,9 @@ int vhd_open_parent(struct vhd_map *map, const struct open_args *args,
 {
 	struct vhd_header_disk *header = &map->header;
 	AUTO_FREE struct parent_names *names = calloc(1, sizeof(*names));
+	static const uint8_t none[16];
 	char id[VHD_UUID_TEXT];
 	struct parent_search search = {
-		.endings = { ".vhd", ".avhd" },
 		.id = id,
 		.matches = vhd_matches,
 		.arg = header->parent_uuid,
@@ -72,7 +72,13 @@ int vhd_open_parent(struct vhd_map *map, const struct open_args *args,
 	if (!names)
 		return error_nomem(err);
 	vhd_uuid_text(id, header->parent_uuid);
-	if (!memcmp(header->parent_uuid, map->footer.disk.uuid, 16))
+	/* Some writers leave all ids zero: then the names must do. */
+	if (memcmp(header->parent_uuid, none, sizeof(none)) != 0) {
+		search.endings[0] = ".vhd";
+		search.endings[1] = ".avhd";
+	}
+	if (search.endings[0] &&
+	    !memcmp(header->parent_uuid, map->footer.disk.uuid, 16))
 		return error_set(err, ERR_CORRUPT, "differencing disk with id "
 				 "%s names itself as its parent", id);
 	for (size_t i = 0; i < VHD_LOCATORS; i++)
