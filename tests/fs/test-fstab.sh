@@ -29,7 +29,7 @@ inside() {
 inside ':' 2> /dev/null || skip_all "no mount namespaces"
 
 is "$(inside 'mount -t vmiefs "$s" "$m" -o ttl=5,_netdev,nofail &&
-	cat "$m/disks/a.img" && grep -c "fuse.vmiefs" /proc/mounts
+	cat "$m/disks/a.img" && grep -c " $m fuse.vmiefs" /proc/mounts
 	umount "$m" && ls "$m"' 2>&1)" "data
 1" "mount -t vmiefs"
 is "$(inside 'mount -t fuse.vmiefs "$s" "$m" -o ttl=5 &&
