@@ -101,17 +101,24 @@ static bool manifest_progress(void *arg, uint64_t bytes)
 	return !interrupt_seen();
 }
 
-/* Damage that ends a part of the work is a finding; other errors end all. */
+/* What is wrong with the container itself is a finding, and the rest goes on;
+ * other errors end all. */
 static int finding_or_error(struct check *check, const struct error *why,
 			    struct error *err)
 {
-	if (why->kind == ERR_CORRUPT || why->kind == ERR_IO ||
-	    why->kind == ERR_LIMIT) {
+	switch (why->kind) {
+	case ERR_CORRUPT:
+	case ERR_IO:
+	case ERR_LIMIT:
+	case ERR_UNSUPPORTED:
+	case ERR_NOT_FOUND:
+	case ERR_DENIED:
 		add_problem(check, NULL, why->text);
 		return 0;
+	default:
+		*err = *why;
+		return -1;
 	}
-	*err = *why;
-	return -1;
 }
 
 /* What formats know besides reading, for the disk and its parents. */

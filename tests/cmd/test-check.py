@@ -113,6 +113,32 @@ def test_ova(top):
              "the other disk alone is clean")
 
 
+RDM = """# Disk DescriptorFile
+version=1
+CID=fffffffe
+parentCID=ffffffff
+createType="vmfsRawDeviceMap"
+RW 8192 VMFSRDM "disk-rdm.vmdk"
+"""
+
+
+def test_unsupported_disk(top):
+    """A disk that is refused does not keep the others from being checked."""
+    path = os.path.join(top, "mixed.ova")
+    rdm = os.path.join(top, "rdm.vmdk")
+    with open(rdm, "w", encoding="ascii") as file:
+        file.write(RDM)
+    make_ova(path, [rdm, os.path.join(top, "stream.vmdk")], 24 * MIB)
+    status, found = vmiefs_json("check", path)
+    parts = {part["name"]: part["problems"] for part in found["parts"]}
+    tap.ok(status == 1 and found["problems"] == 1 and
+           "RDM" in parts["rdm.vmdk"][0]["reason"],
+           "a raw device mapping in an OVA is a problem", found)
+    stored = vmiefs_json("map", os.path.join(top, "stream.vmdk"))[1]
+    tap.ok(found["bytes_read"] > stored["disks"][0]["summary"]["packed"],
+           "the other disk was read", found)
+
+
 def test_trouble(top):
     for what, words, want in (
             ("a missing file", [os.path.join(top, "none.vhd")], 2),
@@ -187,6 +213,7 @@ def main():
         test_damaged_units(top)
         test_truncated(top)
         test_ova(top)
+        test_unsupported_disk(top)
         test_trouble(top)
         test_progress(top)
         test_interrupt(top, "a slow store", False)
