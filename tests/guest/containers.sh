@@ -9,7 +9,7 @@
 container_keys=(
 	stream.vmdk footer.vmdk sparse.vmdk flat.vmdk split.vmdk
 	dynamic.vhd fixed.vhd dynamic.vhdx fixed.vhdx plain
-	app.ova/app-disk1.vmdk
+	app.ova/app-disk1.vmdk packed.vmdk.gz
 )
 
 # make_ova OVA DISK: with a descriptor in front, as the standard wants.
