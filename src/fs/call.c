@@ -3,11 +3,16 @@
  *
  * Requests that are answered later.
  *
- * References: one for who holds the call, one for the interrupt handler. The
- * handler's goes with the answer: either the handler answers and drops it, or
- * who answers has taken the handler back first. Taking it back waits for a
- * handler that runs, since libfuse holds the request's lock meanwhile; so no
- * handler ever sees a call that is gone. */
+ * References: one for who holds the call, one for the interrupt handler, which
+ * who answers takes back first. Taking it back waits for a handler that runs,
+ * since libfuse holds the request's lock meanwhile; so no handler ever sees a
+ * call that is gone.
+ *
+ * Threads: the interrupter waits for calls that were interrupted, gives each
+ * GRACE_MS to end by itself, and answers it then. The kernel interrupts for
+ * more than Ctrl-C: Ctrl-Z, handlers of SIGCHLD or SIGALRM, a debugger, and
+ * io_uring's task work without any signal. Few programs expect EINTR from a
+ * regular file, so what is not stuck must not see it. */
 #include "config.h"
 
 #include <errno.h>
@@ -15,6 +20,8 @@
 
 #include "fs/call.h"
 #include "fs/clock.h"
+
+#define GRACE_MS 200
 
 static void free_call(struct call *call)
 {
@@ -55,24 +62,18 @@ void call_unref(struct call *call)
 	free_call(call);
 }
 
-/* The caller was interrupted. libfuse holds the request's lock and keeps the
- * request until this returns, except while it is being registered: answering
- * then would free the request under libfuse's hands, so call_new() does. */
+/* libfuse holds the request's lock and keeps the request until this returns. */
 static void on_interrupt(fuse_req_t req, void *data)
 {
 	struct call *call = data;
-	struct disk_read *read;
+	struct server *server = call->server;
 
-	atomic_store(&call->is_interrupted, true);
-	if (atomic_load(&call->is_registering) ||
-	    atomic_exchange(&call->is_answered, true))
-		return;
-	fs_count(call->server->fs, FS_INTERRUPTED, 1);
-	fuse_reply_err(req, EINTR);
-	read = atomic_load(&call->read);
-	if (read)
-		disk_read_cancel(read);
-	call_unref(call);
+	(void)req;
+	atomic_store(&call->interrupted_ns, clock_ns());
+	pthread_mutex_lock(&server->lock);
+	server->has_interrupted = true;
+	pthread_cond_signal(&server->interrupted);
+	pthread_mutex_unlock(&server->lock);
 }
 
 struct call *call_new(fuse_req_t req)
@@ -87,17 +88,10 @@ struct call *call_new(fuse_req_t req)
 	call->server = server;
 	call->req = req;
 	atomic_init(&call->refs, 2);
-	atomic_init(&call->is_registering, true);
 	pthread_mutex_lock(&server->lock);
 	ring_append(&server->active, &call->active);
 	pthread_mutex_unlock(&server->lock);
 	fuse_req_interrupt_func(req, on_interrupt, call);
-	atomic_store(&call->is_registering, false);
-	if (atomic_load(&call->is_interrupted)) {
-		call_fail(call, EINTR);
-		call_unref(call);
-		return NULL;
-	}
 	return call;
 }
 
@@ -121,13 +115,13 @@ void call_fail_with(struct call *call, const struct error *err)
 	call_fail(call, error_to_errno(err));
 }
 
-/* Either this sees the interrupt, or the handler sees the read. */
+/* Either this sees the answer, or who gave it sees the read. */
 void call_set_read(struct call *call, struct disk_read *read)
 {
 	if (!read)
 		return;
 	atomic_store(&call->read, read);
-	if (atomic_load(&call->is_interrupted))
+	if (atomic_load(&call->is_answered))
 		disk_read_cancel(read);
 }
 
@@ -148,6 +142,17 @@ struct call *call_of_want(struct want *want)
 	return ring_item(want, struct call, want);
 }
 
+/* A reference unless the last one is gone. */
+static bool try_ref(struct call *call)
+{
+	unsigned int refs = atomic_load(&call->refs);
+
+	while (refs && !atomic_compare_exchange_weak(&call->refs, &refs,
+						     refs + 1)) {
+	}
+	return refs;
+}
+
 /* A reference to some call that is not answered, or NULL. */
 static struct call *find_open(struct server *server)
 {
@@ -157,17 +162,106 @@ static struct call *find_open(struct server *server)
 	for (struct ring *at = server->active.next; at != &server->active;
 	     at = at->next) {
 		struct call *call = ring_item(at, struct call, active);
-		unsigned int refs = atomic_load(&call->refs);
 
-		if (atomic_load(&call->is_answered))
-			continue;
-		while (refs && !atomic_compare_exchange_weak(&call->refs, &refs,
-							     refs + 1)) {
-		}
-		if (refs)
+		if (!atomic_load(&call->is_answered) && try_ref(call))
 			return call;
 	}
 	return NULL;
+}
+
+/* The same of those whose time is over; *next becomes when the first of the
+ * others is due, if that is sooner. */
+static struct call *find_due(struct server *server, int64_t now, int64_t *next)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&server->lock);
+
+	(void)held;
+	for (struct ring *at = server->active.next; at != &server->active;
+	     at = at->next) {
+		struct call *call = ring_item(at, struct call, active);
+		int64_t due = atomic_load(&call->interrupted_ns);
+
+		if (!due || atomic_load(&call->is_answered))
+			continue;
+		due += GRACE_MS * NS_PER_MS;
+		if (due <= now && try_ref(call))
+			return call;
+		if (due > now && due < *next)
+			*next = due;
+	}
+	return NULL;
+}
+
+/* End a call for which this has a reference, and its work. */
+static void abort_call(struct call *call, int errnum)
+{
+	struct disk_read *read;
+
+	call_fail(call, errnum);
+	read = atomic_load(&call->read);
+	if (read)
+		disk_read_cancel(read);
+	call_unref(call);
+}
+
+/* Answer all that are due; when to look again, INT64_MAX for never. */
+static int64_t answer_due(struct server *server)
+{
+	int64_t next = INT64_MAX;
+	struct call *call;
+
+	while ((call = find_due(server, clock_ns(), &next))) {
+		fs_count(server->fs, FS_INTERRUPTED, 1);
+		abort_call(call, EINTR);
+	}
+	return next;
+}
+
+static void *answer_interrupted(void *arg)
+{
+	struct server *server = arg;
+	int64_t next = INT64_MAX;
+
+	pthread_mutex_lock(&server->lock);
+	while (!server->is_ending) {
+		struct timespec until = timespec_of_ns(next);
+
+		if (!server->has_interrupted && next == INT64_MAX)
+			pthread_cond_wait(&server->interrupted, &server->lock);
+		else if (!server->has_interrupted)
+			pthread_cond_clockwait(&server->interrupted,
+					       &server->lock, CLOCK_MONOTONIC,
+					       &until);
+		server->has_interrupted = false;
+		pthread_mutex_unlock(&server->lock);
+		next = answer_due(server);
+		pthread_mutex_lock(&server->lock);
+	}
+	pthread_mutex_unlock(&server->lock);
+	return NULL;
+}
+
+int calls_start(struct server *server, struct error *err)
+{
+	int errnum = pthread_create(&server->interrupter, NULL,
+				    answer_interrupted, server);
+
+	if (errnum)
+		return error_errno(err, errnum, "cannot start a thread");
+	server->has_interrupter = true;
+	return 0;
+}
+
+void calls_stop(struct server *server)
+{
+	if (!server->has_interrupter)
+		return;
+	pthread_mutex_lock(&server->lock);
+	server->is_ending = true;
+	pthread_cond_signal(&server->interrupted);
+	pthread_mutex_unlock(&server->lock);
+	pthread_join(server->interrupter, NULL);
+	server->has_interrupter = false;
 }
 
 bool calls_abort(struct server *server, unsigned int wait_ms)
@@ -177,19 +271,12 @@ bool calls_abort(struct server *server, unsigned int wait_ms)
 	struct call *call;
 	int ret = 0;
 
-	while ((call = find_open(server))) {
-		struct disk_read *read = atomic_load(&call->read);
-
-		atomic_store(&call->is_interrupted, true);
-		call_fail(call, ENOTCONN);
-		if (read)
-			disk_read_cancel(read);
-		call_unref(call);
-	}
+	while ((call = find_open(server)))
+		abort_call(call, ENOTCONN);
 	pthread_mutex_lock(&server->lock);
 	while (!ret && !ring_is_empty(&server->active))
-		ret = pthread_cond_timedwait(&server->idle, &server->lock,
-					     &until);
+		ret = pthread_cond_clockwait(&server->idle, &server->lock,
+					     CLOCK_MONOTONIC, &until);
 	pthread_mutex_unlock(&server->lock);
 	return ret == 0;
 }

@@ -2,8 +2,8 @@
  * Copyright the vmiefs authors
  *
  * A request that is answered later, from another thread, and that its caller
- * may give up meanwhile (Ctrl-C): then it is answered EINTR at once, whatever
- * the store does, and the work behind it comes to nothing.
+ * may give up meanwhile (Ctrl-C): then it is answered EINTR soon, whatever the
+ * store does, and the work behind it comes to nothing.
  *
  * Threads: who takes up a call first, by call_claim(), answers it. Everything
  * may be called from any thread. */
@@ -31,13 +31,19 @@ struct call {
 	struct server *server;
 	fuse_req_t req;
 	atomic_uint refs;
-	atomic_bool is_answered, is_registering, is_interrupted;
+	atomic_bool is_answered;
+	_Atomic(int64_t) interrupted_ns; /* when; 0 = not */
 	_Atomic(struct disk_read *) read;
 	struct ring active;
 };
 
+/* Start and end the thread that answers interrupted calls. Stopping is legal
+ * where starting has failed or was not tried. */
+int calls_start(struct server *server, struct error *err);
+void calls_stop(struct server *server);
+
 /* With one reference for the caller. NULL when it has been answered already
- * (out of memory, or interrupted before it began). */
+ * (out of memory). */
 struct call *call_new(fuse_req_t req);
 struct call *call_ref(struct call *call);
 void call_unref(struct call *call);

@@ -283,6 +283,7 @@ static void end_session(struct mounting *m)
 	alarm(LEAVE_SECONDS);
 	fs_stop(m->server.fs);
 	calls_abort(&m->server, LEAVE_SECONDS * 1000);
+	calls_stop(&m->server);
 	handles_release(&m->server);
 	fuse_session_destroy(m->session);
 }
@@ -307,7 +308,7 @@ static int serve_session(struct mounting *m, struct error *err)
 	if (m->parent_fd >= 0 && chdir("/"))
 		return error_errno(err, errno, "/");
 	if (store_start(buckets_store(m->server.fs->buckets), err) ||
-	    start_threads(m, err))
+	    calls_start(&m->server, err) || start_threads(m, err))
 		return -1;
 	ret = run_loop(m, err);
 	join_threads(m);
@@ -327,6 +328,7 @@ static int serve(struct mounting *m, struct store *store, struct error *err)
 		return -1;
 	pthread_mutex_init(&server->lock, NULL);
 	pthread_cond_init(&server->idle, NULL);
+	pthread_cond_init(&server->interrupted, NULL);
 	ring_init(&server->active);
 	ring_init(&server->handles);
 	ret = start_session(m, err);
@@ -337,6 +339,7 @@ static int serve(struct mounting *m, struct store *store, struct error *err)
 	fs_free(server->fs);
 	pthread_mutex_destroy(&server->lock);
 	pthread_cond_destroy(&server->idle);
+	pthread_cond_destroy(&server->interrupted);
 	return ret;
 }
 

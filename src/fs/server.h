@@ -25,6 +25,10 @@ struct server {
 	atomic_bool is_init;  /* the next reply is the one to INIT */
 	pthread_mutex_t lock; /* of what follows */
 	pthread_cond_t idle;  /* active became empty */
+	pthread_cond_t interrupted; /* a call was, or is_ending */
+	bool has_interrupted, is_ending;
+	bool has_interrupter;
+	pthread_t interrupter; /* call.c */
 	struct ring active;   /* calls */
 	struct ring handles;  /* open files and directories */
 };
