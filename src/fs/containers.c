@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/budget.h"
 #include "common/cleanup.h"
 #include "common/pool.h"
 #include "fs/clock.h"
@@ -148,14 +149,20 @@ static void free_record(struct record *record)
 	free(record);
 }
 
-static void forget_record(struct containers *self, struct record *record)
+static struct target target_of(const struct record *record)
 {
-	struct target target = {
+	return (struct target){
 		.bucket = record->bucket,
 		.key = record->key,
 		.etag = record->etag,
 		.is_plain = record->is_plain,
+		.is_ova = record->is_ova,
 	};
+}
+
+static void forget_record(struct containers *self, struct record *record)
+{
+	const struct target target = target_of(record);
 	struct record **at = &self->slots[slot_of(&target)];
 
 	while (*at != record)
@@ -196,6 +203,28 @@ static void trim(struct containers *self)
 		if (!is_busy(record))
 			forget_record(self, record);
 	}
+}
+
+/* Somebody lacks memory: let go of what nobody uses. It is closed in another
+ * thread, since closing may wait for the very one that asks; who lacks the
+ * memory finds it a little later. */
+static uint64_t reclaim(void *arg, uint64_t bytes)
+{
+	struct containers *self = arg;
+	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&self->lock);
+	struct ring *at, *next;
+
+	(void)held;
+	(void)bytes;
+	for (at = self->open_ones.next; at != &self->open_ones; at = next) {
+		struct record *record = ring_item(at, struct record,
+						  open_ones);
+
+		next = at->next;
+		if (!is_busy(record))
+			drop_opened(self, record);
+	}
+	return 0;
 }
 
 static struct record *add_record(struct containers *self,
@@ -266,50 +295,6 @@ static bool is_satisfied(const struct containers *self,
 	       record->opened;
 }
 
-/* What a probe brings home. */
-struct finding {
-	struct known *known;
-	struct opened *opened;
-	bool is_alone;
-	struct error err; /* set: something passing */
-};
-
-/* Does this error tell about the container, and not about the moment? */
-static bool is_verdict(enum error_kind kind)
-{
-	switch (kind) {
-	case ERR_ARG:
-	case ERR_NOT_FOUND:
-	case ERR_DENIED:
-	case ERR_CORRUPT:
-	case ERR_UNSUPPORTED:
-	case ERR_LIMIT:
-	case ERR_BUG:
-		return true;
-	default:
-		return false;
-	}
-}
-
-/* The container did not open: a verdict about it, or passing trouble. */
-static void judge(const struct record *record, struct finding *found)
-{
-	struct error why = found->err;
-	struct object_info info;
-
-	if (!is_verdict(why.kind))
-		return;
-	/* Did the object itself vanish, or something that it needs? */
-	if (why.kind == ERR_NOT_FOUND &&
-	    store_stat(record->bucket->store, record->key, &info, NULL)) {
-		error_set(&found->err, ERR_STALE, "was deleted");
-		return;
-	}
-	error_clear(&found->err);
-	known_from_error(&found->known, record->key, record->etag,
-			 record->is_ova, &why, &found->err);
-}
-
 static bool keep_going(void *arg)
 {
 	struct containers *self = arg;
@@ -317,35 +302,6 @@ static bool keep_going(void *arg)
 
 	(void)held;
 	return !self->closing;
-}
-
-static void probe_container(struct containers *self, struct record *record,
-			    struct finding *found)
-{
-	struct container_options options = {
-		.vhd_chs = self->options.vhd_chs,
-		.keep_going = keep_going,
-		.keep_going_arg = self,
-	};
-	struct container *container;
-
-	if (container_open(&container, self->options.engine,
-			   record->bucket->store, record->key, record->etag,
-			   &options, &found->err)) {
-		judge(record, found);
-		return;
-	}
-	if (known_from_container(&found->known, container, &found->err)) {
-		container_unref(container);
-		judge(record, found);
-		return;
-	}
-	found->is_alone = container_object_count(container) == 1;
-	if (opened_from_container(&found->opened, self->options.engine,
-				  container, &found->err)) {
-		known_unref(found->known);
-		found->known = NULL;
-	}
 }
 
 /* The open container has become old: are the objects beside it the same? */
@@ -359,15 +315,16 @@ static bool is_current(struct opened *opened)
 static void probe(struct containers *self, struct record *record,
 		  struct finding *found)
 {
+	const struct prober prober = {
+		.engine = self->options.engine,
+		.vhd_chs = self->options.vhd_chs,
+		.keep_going = keep_going,
+		.keep_going_arg = self,
+	};
+	const struct target target = target_of(record);
 	struct opened *opened = NULL;
 	struct known *known = NULL;
 
-	if (record->is_plain) {
-		opened_from_object(&found->opened, self->options.engine,
-				   record->bucket->store, record->key,
-				   record->etag, &found->err);
-		return;
-	}
 	pthread_mutex_lock(&self->lock);
 	if (record->opened && record->known) {
 		opened = opened_ref(record->opened);
@@ -381,7 +338,7 @@ static void probe(struct containers *self, struct record *record,
 	}
 	containers_release(self, opened);
 	known_unref(known);
-	probe_container(self, record, found);
+	probe_target(&prober, &target, found);
 }
 
 static void unlink_want(struct want *want)
@@ -612,6 +569,7 @@ int containers_new(struct containers **out,
 		containers_free(self);
 		return -1;
 	}
+	budget_add_reclaimer(engine_budget(options->engine), reclaim, self);
 	*out = self;
 	return 0;
 }

@@ -15,9 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "fs/bucket.h"
-#include "fs/known.h"
-#include "fs/opened.h"
+#include "fs/probe.h"
 #include "fs/ring.h"
 
 struct containers;
@@ -29,15 +27,6 @@ struct containers_options {
 	unsigned int ttl_ms;      /* how long a failure, and what lies beside
 				   * the container, are trusted */
 	bool vhd_chs;
-};
-
-/* What is asked about: an object as it was listed. */
-struct target {
-	struct bucket *bucket;
-	const char *key;
-	const char *etag;
-	bool is_plain; /* for its own bytes: no probe, never `known` */
-	bool is_ova;   /* by its name */
 };
 
 /* Answer to a want: known is set unless the target is plain, opened if it was

@@ -159,7 +159,8 @@ int fs_find(struct fs *fs, struct node *dir, const char *name,
 		listing_unref(listing);
 		return ret;
 	}
-	if (meaning.is_short || place.is_service_top)
+	if (meaning.is_short || place.is_service_top ||
+	    listings_is_worthwhile(fs->listings, place.store, place.prefix))
 		return find_by_listing(&place, name, entry, text, err);
 	return ask_store(&place, &meaning, entry, text, err);
 }

@@ -14,10 +14,16 @@
 
 #define KEPT_MAX 16
 
+/* When to list again (listings_is_worthwhile()). */
+#define WORTH_USES 4
+#define WORTH_KEYS 10000
+
 struct kept {
 	const struct store *store;
-	char *prefix;
-	struct listing *listing;
+	char *prefix;            /* NULL: not in use */
+	struct listing *listing; /* NULL: it was too old */
+	size_t count;            /* entries that it has or had */
+	unsigned int uses;       /* questions that it answered */
 };
 
 struct listings {
@@ -65,8 +71,10 @@ static void expire(struct listings *self)
 	for (size_t i = 0; i < KEPT_MAX; i++) {
 		struct kept *kept = &self->kept[i];
 
-		if (kept->listing && listing_time_ns(kept->listing) < oldest)
-			clear(kept);
+		if (kept->listing && listing_time_ns(kept->listing) < oldest) {
+			listing_unref(kept->listing);
+			kept->listing = NULL;
+		}
 	}
 }
 
@@ -76,7 +84,7 @@ static struct kept *find(struct listings *self, const struct store *store,
 	for (size_t i = 0; i < KEPT_MAX; i++) {
 		struct kept *kept = &self->kept[i];
 
-		if (kept->listing && kept->store == store &&
+		if (kept->prefix && kept->store == store &&
 		    !strcmp(kept->prefix, prefix))
 			return kept;
 	}
@@ -92,7 +100,20 @@ struct listing *listings_peek(struct listings *listings,
 	(void)held;
 	expire(listings);
 	kept = find(listings, store, prefix);
-	return kept ? listing_ref(kept->listing) : NULL;
+	if (!kept || !kept->listing)
+		return NULL;
+	kept->uses++;
+	return listing_ref(kept->listing);
+}
+
+bool listings_is_worthwhile(struct listings *listings,
+			    const struct store *store, const char *prefix)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&listings->lock);
+	const struct kept *kept = find(listings, store, prefix);
+
+	(void)held;
+	return kept && kept->uses >= WORTH_USES && kept->count <= WORTH_KEYS;
 }
 
 void listings_drop(struct listings *listings, const struct store *store,
@@ -122,6 +143,7 @@ static void keep(struct listings *self, const struct store *store,
 	kept->store = store;
 	kept->prefix = copy;
 	kept->listing = listing_ref(listing);
+	kept->count = listing_count(listing);
 }
 
 int listings_get(struct listing **out, struct listings *listings,

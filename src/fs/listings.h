@@ -17,15 +17,19 @@ int listings_new(struct listings **out, struct budget *budget,
 		 unsigned int ttl_ms, struct error *err);
 void listings_free(struct listings *listings); /* NULL is legal */
 
-/* A reference to the listing of a prefix, not older than the TTL. bucket is
- * NULL for the first level of a service, whose store is given. Blocks on the
- * store. */
+/* A reference to the listing of a prefix, not older than the TTL. Blocks on
+ * the store. */
 int listings_get(struct listing **out, struct listings *listings,
 		 struct store *store, const char *prefix, struct error *err);
 
 /* The same if it is there already, else NULL; never blocks. */
 struct listing *listings_peek(struct listings *listings,
 			      const struct store *store, const char *prefix);
+
+/* Is listing again cheaper than asking the store name by name? So it is where
+ * the last listing was not long and answered several names. */
+bool listings_is_worthwhile(struct listings *listings,
+			    const struct store *store, const char *prefix);
 
 /* Something was found to have changed: forget the prefix. */
 void listings_drop(struct listings *listings, const struct store *store,

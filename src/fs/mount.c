@@ -36,7 +36,8 @@
 
 struct mounting {
 	const struct mount_options *options;
-	char *mountpoint; /* absolute */
+	char *mountpoint;   /* absolute */
+	const char *source; /* absolute; lives as long as the store */
 	int parent_fd;    /* who waits; -1 in the foreground */
 	struct server server;
 	struct fuse_session *session;
@@ -74,7 +75,7 @@ static char *session_options(const struct mounting *m)
 	snprintf(max_read, sizeof(max_read), "%u", SERVER_READ_MAX);
 	add_option(&list, "default_permissions", NULL);
 	add_option(&list, "subtype", "vmiefs");
-	add_option(&list, "fsname", o->fsname ? o->fsname : o->source);
+	add_option(&list, "fsname", o->fsname ? o->fsname : m->source);
 	add_option(&list, "max_read", max_read);
 	if (o->allow_other)
 		add_option(&list, "allow_other", NULL);
@@ -221,7 +222,7 @@ static void *wait_for_mount(void *arg)
 	if (o->readahead_kib > DEFAULT_READAHEAD_KIB &&
 	    mount_point_set_readahead(m->mountpoint, o->readahead_kib, &err))
 		log_info("%s", err.text);
-	log_info("%s is mounted on %s", o->source, m->mountpoint);
+	log_info("%s is mounted on %s", m->source, m->mountpoint);
 	notify_systemd("READY=1\nSTATUS=serving");
 	if (m->parent_fd >= 0)
 		daemon_ready(m->parent_fd, o->log_target &&
@@ -376,6 +377,7 @@ int mount_main(const struct mount_options *options)
 		return complain(&err, EXIT_STATUS_FAILED);
 	}
 	m.mountpoint = mountpoint;
+	m.source = directory_of(store) ? directory_of(store) : store->url;
 	if (!options->foreground &&
 	    daemon_fork(&is_child, &m.parent_fd, &status, &err)) {
 		store_close(store);

@@ -37,13 +37,15 @@ refused 1 "cannot open log file" "$s" "$m" --log "$tmp/no/log"
 is "$(ls "$m")" "" "and nothing is mounted"
 
 # Daemon mode returns when the mount works.
-ok "daemon" vmiefs "$s" "$m" --log "$tmp/log" -v
+cd "$tmp" || exit
+ok "daemon" vmiefs store mnt --log log -v
+cd / || exit
 at_exit unmount_vmiefs "$m"
 ok "its files are there at once" cmp "$m/disks/a.img" "$s/a.img"
 refused 1 "is in use; unmount it with" "$s" "$m"
 like "$(grep " $m " /proc/mounts)" "^$s $m fuse.vmiefs .*nosuid,nodev" \
 	"/proc/mounts has source and type"
-daemon=$(pgrep -f "vmiefs $s $m --log")
+daemon=$(pgrep -f "^vmiefs store mnt --log" -n)
 is "$(readlink "/proc/$daemon/fd/0" "/proc/$daemon/cwd")" "/dev/null
 /" "its descriptors and directory hold nothing"
 mv "$tmp/log" "$tmp/log.1"

@@ -148,6 +148,10 @@ static void test_cache(void)
 	succeeds(listings_get(&two, listings, counted, "a/", &err), &err,
 		 "list again");
 	ok(one == two, "the same listing");
+	for (int i = 0; i < 4; i++)
+		listing_unref(listings_peek(listings, counted, "a/"));
+	ok(listings_is_worthwhile(listings, counted, "a/"),
+	   "worth another one once it has answered some names");
 	is_u64(faulty_store_stats(counted).calls[FAULTY_LIST], 1,
 	       "asked for once");
 	listings_drop(listings, counted, "a/");
@@ -163,6 +167,8 @@ static void test_cache(void)
 	succeeds(listings_get(&one, listings, counted, "a/", &err), &err,
 		 "list");
 	ok(!listings_peek(listings, counted, "a/"), "is old at once");
+	ok(!listings_is_worthwhile(listings, counted, "a/"),
+	   "not worth another one while nobody asks");
 	listing_unref(one);
 	listings_free(listings);
 	store_close(counted);

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the vmiefs authors
+ *
+ * Probes: which errors are a verdict about a container, to be shown and kept,
+ * and which say something about the moment only. */
+#include "config.h"
+
+#include <time.h>
+
+#include "fs/clock.h"
+#include "fs/probe.h"
+
+#define MEMORY_TRIES 5
+
+/* Does this error tell about the container, and not about the moment? */
+static bool is_verdict(enum error_kind kind)
+{
+	switch (kind) {
+	case ERR_ARG:
+	case ERR_NOT_FOUND:
+	case ERR_DENIED:
+	case ERR_CORRUPT:
+	case ERR_UNSUPPORTED:
+	case ERR_LIMIT:
+	case ERR_BUG:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* The container did not open: a verdict about it, or passing trouble. */
+static void judge(const struct target *target, struct finding *found)
+{
+	struct error why = found->err;
+	struct object_info info;
+
+	if (!is_verdict(why.kind))
+		return;
+	/* Did the object itself vanish, or something that it needs? */
+	if (why.kind == ERR_NOT_FOUND &&
+	    store_stat(target->bucket->store, target->key, &info, NULL)) {
+		error_set(&found->err, ERR_STALE, "was deleted");
+		return;
+	}
+	error_clear(&found->err);
+	known_from_error(&found->known, target->key, target->etag,
+			 target->is_ova, &why, &found->err);
+}
+
+/* Tables may need memory that idle containers are just giving back. */
+static int open_container(const struct prober *prober,
+			  const struct target *target,
+			  struct container **out, struct error *err)
+{
+	const struct timespec pause = { .tv_nsec = 50 * NS_PER_MS };
+	struct container_options options = {
+		.vhd_chs = prober->vhd_chs,
+		.keep_going = prober->keep_going,
+		.keep_going_arg = prober->keep_going_arg,
+	};
+
+	for (int i = 1;; i++) {
+		if (!container_open(out, prober->engine,
+				    target->bucket->store, target->key,
+				    target->etag, &options, err))
+			return 0;
+		if (err->kind != ERR_NOMEM || i == MEMORY_TRIES)
+			return -1;
+		nanosleep(&pause, NULL);
+		error_clear(err);
+	}
+}
+
+static void probe_container(const struct prober *prober,
+			    const struct target *target,
+			    struct finding *found)
+{
+	struct container *container;
+
+	if (open_container(prober, target, &container, &found->err)) {
+		judge(target, found);
+		return;
+	}
+	if (known_from_container(&found->known, container, &found->err)) {
+		container_unref(container);
+		judge(target, found);
+		return;
+	}
+	found->is_alone = container_object_count(container) == 1;
+	if (opened_from_container(&found->opened, prober->engine,
+				  container, &found->err)) {
+		known_unref(found->known);
+		found->known = NULL;
+	}
+}
+
+void probe_target(const struct prober *prober, const struct target *target,
+		  struct finding *found)
+{
+	if (target->is_plain)
+		opened_from_object(&found->opened, prober->engine,
+				   target->bucket->store, target->key,
+				   target->etag, &found->err);
+	else
+		probe_container(prober, target, found);
+}
