@@ -146,6 +146,14 @@ def layer_of(path):
     return LAYERS.index("main" if folder == "command" else folder)
 
 
+def check_names(texts):
+    """automake makes STEM.log of STEM.sh as of STEM.py: one would be lost."""
+    stems = [os.path.splitext(p)[0] for p in texts
+             if p.startswith("tests/") and p.endswith((".sh", ".py"))]
+    none(sorted({s for s in stems if stems.count(s) > 1}),
+         "no two scripts of tests share a stem")
+
+
 def include_findings(path, text):
     """What is wrong with the #includes of one file of src/."""
     own = layer_of(path)
@@ -227,6 +235,7 @@ def main():
     check_sizes(texts)
     check_heads(texts)
     check_lines(texts)
+    check_names(texts)
     check_includes(texts)
     check_calls(texts)
     return tap.done()

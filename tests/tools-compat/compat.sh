@@ -48,5 +48,5 @@ for_each_container() {
 }
 
 data_map() {
-	"$PYTHON" "$top_srcdir/tests/tools-compat/holes.py" "$@"
+	"$PYTHON" "$top_srcdir/tests/tools-compat/list-holes.py" "$@"
 }

@@ -3,10 +3,10 @@
 # Copyright the vmiefs authors
 """Print where a file's data are, as "offset length" lines.
 
-usage: holes.py FILE                   by SEEK_DATA and SEEK_HOLE
-       holes.py --qemu FORMAT FILE     by `qemu-img map` of a container
-       holes.py --blocks SIZE FILE     blocks that are not all zero
-       holes.py --within FILE COPY     what of COPY's data is not in FILE's,
+usage: list-holes.py FILE                   by SEEK_DATA and SEEK_HOLE
+       list-holes.py --qemu FORMAT FILE     by `qemu-img map` of a container
+       list-holes.py --blocks SIZE FILE     blocks that are not all zero
+       list-holes.py --within FILE COPY     what of COPY's data is not in FILE's,
                                        to blocks of 64 KiB
 """
 import errno
