@@ -6,8 +6,8 @@
 usage: list-holes.py FILE                   by SEEK_DATA and SEEK_HOLE
        list-holes.py --qemu FORMAT FILE     by `qemu-img map` of a container
        list-holes.py --blocks SIZE FILE     blocks that are not all zero
-       list-holes.py --within FILE COPY     what of COPY's data is not in FILE's,
-                                       to blocks of 64 KiB
+       list-holes.py --within FILE COPY     data of COPY that FILE has not,
+                                            to blocks of 64 KiB
 """
 import errno
 import json
