@@ -61,7 +61,13 @@ def flat_pieces(content):
         "good-flat-pieces", ['RW 1000 FLAT "b.bin" 63', "RW 2000 ZERO", "",
                              'RDONLY 3000 FLAT "a.bin" 0'], "custom",
         {"a.bin": content.copy(), "b.bin": content.copy()}, raw,
-        data=[(0, 1000 * SECTOR), (3000 * SECTOR, 3000 * SECTOR)])
+        data=[(0, 1000 * SECTOR), (3000 * SECTOR, 3000 * SECTOR)],
+        info={"subformat": "custom", "extents": [
+            {"start": 0, "length": 1000 * SECTOR, "type": "flat",
+             "at": 63 * SECTOR, "file": "b.bin"},
+            {"start": 1000 * SECTOR, "length": 2000 * SECTOR, "type": "zero"},
+            {"start": 3000 * SECTOR, "length": 3000 * SECTOR, "type": "flat",
+             "at": 0, "file": "a.bin"}]})
     parts = {}
     lines = []
     for i in range(3):
@@ -207,7 +213,9 @@ def delta_cases():
     yield chain("good-delta", {
         "child.vmdk": delta("c1", SIZE, [1, 3, 1029], "0000000a", "0000000b",
                             "base.vmdk", zeroed=[7], version=2),
-        "base.vmdk": base}, trust=("qemu", "qemu-map"))
+        "base.vmdk": base}, trust=("qemu", "qemu-map"),
+                info={"cid": "0000000b", "parent_cid": "0000000a",
+                      "parent_file": "base.vmdk", "zeroed_grains": True})
     yield chain("good-delta-chain", {
         "c2.vmdk": delta("c2", SIZE, [2, 50], "0000000b", "0000000c",
                          "c1.vmdk"),
