@@ -53,7 +53,8 @@ int containers_new(struct containers **out,
 void containers_stop(struct containers *containers);
 
 /* After containers_stop() and with no opened left in other hands. Waits for
- * probes that run. NULL is legal. */
+ * probes that run. The engine, whose memory it helps to find, serves nobody
+ * any more. NULL is legal. */
 void containers_free(struct containers *containers);
 
 /* done() is called exactly once, perhaps before this returns. */

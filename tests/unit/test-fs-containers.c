@@ -13,8 +13,7 @@
 #include "tests/lib/memory-store.h"
 #include "tests/tap.h"
 
-#define DISK_BYTES  65536
-#define DEADLINE_MS 300
+#define DISK_BYTES 65536
 
 static struct engine *engine;
 static struct store *memory, *store;
@@ -98,10 +97,10 @@ static void ask(struct asker *asker, const char *key, bool needs_open)
 	containers_want(containers, &target, &asker->want);
 }
 
-/* Wait up to 5 s. */
+/* Wait up to 20 s. */
 static bool wait_for(struct asker *asker)
 {
-	for (int i = 0; i < 500 && !atomic_load(&asker->answered); i++)
+	for (int i = 0; i < 2000 && !atomic_load(&asker->answered); i++)
 		usleep(10000);
 	return atomic_load(&asker->answered);
 }
@@ -121,6 +120,23 @@ static void release(struct asker *asker)
 {
 	containers_release(containers, asker->opened);
 	asker->opened = NULL;
+}
+
+/* With an engine of its own, which is left in *of. */
+static struct containers *new_table(struct engine **of,
+				    unsigned int deadline_ms)
+{
+	struct engine_options engine_options = { .memory_bytes = 32 << 20 };
+	struct containers_options options = {
+		.deadline_ms = deadline_ms,
+		.ttl_ms = 60000,
+	};
+	struct containers *table;
+
+	succeeds(engine_new(of, &engine_options, &err), &err, "an engine");
+	options.engine = *of;
+	succeeds(containers_new(&table, &options, &err), &err, "a table");
+	return table;
 }
 
 static void test_one_probe(void)
@@ -155,9 +171,13 @@ static void test_deadline(void)
 {
 	struct faults hang = { .key = "late.vhd" };
 	struct target target;
+	struct containers *patient = containers;
+	struct engine *own;
 	struct asker asker;
-	json_int_t before = stat_of("probes");
+	json_int_t before;
 
+	containers = new_table(&own, 300);
+	before = stat_of("probes");
 	put_vhd("late.vhd");
 	faulty_store_set(store, &hang);
 	faulty_store_hang(store, true);
@@ -168,12 +188,16 @@ static void test_deadline(void)
 	target = target_of("late.vhd", false);
 	ok(!containers_peek(containers, &target), "nothing is known");
 	faulty_store_hang(store, false);
-	for (int i = 0; i < 500 && stat_of("probes") == before; i++)
+	for (int i = 0; i < 2000 && stat_of("probes") == before; i++)
 		usleep(10000);
 	ask(&asker, "late.vhd", true);
 	ok(atomic_load(&asker.answered) && asker.size == DISK_BYTES,
 	   "but the probe went on and the next one finds it done");
 	release(&asker);
+	containers_stop(containers);
+	containers_free(containers);
+	engine_free(own);
+	containers = patient;
 }
 
 static void test_verdict(void)
@@ -272,20 +296,11 @@ static void test_stop(void)
 
 int main(void)
 {
-	struct engine_options options = { .memory_bytes = 32 << 20 };
-	struct containers_options containers_options = {
-		.deadline_ms = DEADLINE_MS,
-		.ttl_ms = 60000,
-	};
-
 	succeeds(memory_store_new(&memory, &err), &err, "a store");
 	succeeds(faulty_store_new(&store, memory, NULL, &err), &err,
 		 "with faults");
-	succeeds(engine_new(&engine, &options, &err), &err, "an engine");
-	containers_options.engine = engine;
 	bucket.store = store;
-	succeeds(containers_new(&containers, &containers_options, &err), &err,
-		 "a table");
+	containers = new_table(&engine, 60000);
 	test_one_probe();
 	test_deadline();
 	test_verdict();
