@@ -263,7 +263,7 @@ static int add_entry(struct replay *replay, const struct log *log,
 	return 0;
 }
 
-/* The first entry after pos on the way to head; calls nothing for head. */
+/* Where the entry behind the one at pos starts. */
 static uint32_t next_entry(const struct log *log, uint32_t pos)
 {
 	return (pos + log->entries[pos / SECTOR].length) % log->length;

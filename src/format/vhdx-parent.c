@@ -87,6 +87,8 @@ int vhdx_describe_locator(struct vhdx_map *map, json_t **out,
 {
 	const struct vhdx_range *range = &map->items[VHDX_PARENT_LOCATOR];
 	AUTO_FREE uint8_t *item = NULL;
+	json_t *pairs;
+	int ret;
 
 	*out = NULL;
 	if (range->length < sizeof(struct locator_disk) ||
@@ -97,20 +99,20 @@ int vhdx_describe_locator(struct vhdx_map *map, json_t **out,
 				 sizeof(struct locator_disk),
 				 LOCATOR_BYTES_MAX);
 	item = malloc(range->length);
-	*out = json_object();
-	if (!item || !*out)
-		goto nomem;
-	if (!source_read(map->tables, range->offset, item, range->length, 0,
-			 err) &&
-	    !parse_locator(*out, item, range->length, err))
-		return 0;
-	json_decref(*out);
-	*out = NULL;
-	return -1;
-nomem:
-	json_decref(*out);
-	*out = NULL;
-	return error_nomem(err);
+	pairs = json_object();
+	if (!item || !pairs)
+		ret = error_nomem(err);
+	else
+		ret = source_read(map->tables, range->offset, item,
+				  range->length, 0, err);
+	if (!ret)
+		ret = parse_locator(pairs, item, range->length, err);
+	if (ret) {
+		json_decref(pairs);
+		return -1;
+	}
+	*out = pairs;
+	return 0;
 }
 
 /* The ids that the parent may have, as texts with braces. */

@@ -13,8 +13,8 @@
  * applied first (vhdx-log.c). The region table leads to the metadata
  * (vhdx-metadata.c) and to the BAT (vhdx-bat.c), which has 8 bytes for each
  * block of 1 to 256 MiB: up to 512 MiB for 64 TiB, so that it is read through
- * the page cache and never kept. Opening reads twice, three times if there is
- * a log.
+ * the page cache and never kept. Opening reads twice, and twice more if the
+ * log is to be applied.
  *
  * "Fixed" disks are read like dynamic ones: writers leave out zero blocks. */
 #include "config.h"
