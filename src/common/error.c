@@ -32,6 +32,7 @@ static const struct {
 	[ERR_BUG] = { "bug", EIO },
 };
 
+__attribute__((format(printf, 4, 0)))
 static int set_text(struct error *err, enum error_kind kind, int errnum,
 		    const char *fmt, va_list args)
 {

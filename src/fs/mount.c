@@ -90,6 +90,7 @@ static char *session_options(const struct mounting *m)
 	return strbuf_take(&list);
 }
 
+__attribute__((format(printf, 2, 0)))
 static void log_fuse(enum fuse_log_level level, const char *fmt,
 		     va_list args)
 {

@@ -426,15 +426,15 @@ def more_differencing(base, base_raw):
     child = child_of(parent, "on-fixed", [1], stripes(3, 1))
     yield Case("good-diff-on-fixed", {"c.vhd": child.build(),
                                       **plain.files}, child.raw(plain.raw))
-    base = Disk(4 * MIB, [1], painted("no-id", 4 * MIB, [1]), name="no-id")
+    bare = Disk(4 * MIB, [1], painted("no-id", 4 * MIB, [1]), name="no-id")
     child = Disk(4 * MIB, [0, 1], painted("no", 4 * MIB, [0, 1]),
                  stripes(5, 2), name="no-id", parent="no-id",
                  parent_name="base.vhd")
     yield Case("good-diff-no-ids", {"c.vhd": child.build(),
-                                    "base.vhd": base.build()},
-               child.raw(base.raw()))
+                                    "base.vhd": bare.build()},
+               child.raw(bare.raw()))
     yield Case("bad-diff-no-ids", {"base.vhd": child.build(),
-                                   "other.vhd": base.build()},
+                                   "other.vhd": bare.build()},
                refuse="parent .base.vhd, id 00000000-.* not beside it")
     loop = [Disk(MIB, name="one", parent="two", parent_name="two.vhd"),
             Disk(MIB, name="two", parent="one", parent_name="one.vhd")]

@@ -28,8 +28,9 @@ check() {
 	same_output "$key" "$file" "dd over the end" \
 		dd if=FILE bs=777777 skip=125 status=none
 	for bs in 4096 1M; do
-		is "$(cmp <(dd if="$file" bs=$bs iflag=direct status=none 2>&1) \
-			"$disk" 2>&1)" "" "$key: dd iflag=direct bs=$bs"
+		is "$(cmp "$disk" \
+			<(dd if="$file" bs=$bs iflag=direct status=none 2>&1) \
+			2>&1)" "" "$key: dd iflag=direct bs=$bs"
 	done
 	same_output "$key" "$file" "cat" cat FILE
 	same_output "$key" "$file" "tail" tail -c 1000001 FILE
