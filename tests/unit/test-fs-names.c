@@ -140,8 +140,7 @@ static void random_segment(char *segment, unsigned int *seed)
 	static const char *const parts[] = {
 		".vmdk", ".raw", ".img", ".ova", ".gz", ".vhd", "%", "%25",
 		"%00", ".", "~", "a", "B", "\xc3\xa4", "\xff", "%2E",
-		"0123456789abcdef0123456789abcdef0123456789abcdef"
-		"0123456789abcdef",
+		"0123456789abcdef0123456789abcdef0123456789abcdef0123456789",
 	};
 	int n = rand_r(seed) % 6;
 
