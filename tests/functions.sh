@@ -25,6 +25,11 @@ exit_commands=()
 # A scratch directory of the test's own, removed when it ends.
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/vmiefs-test.XXXXXX") || exit 99
 
+# is_sanitized: the program keeps freed memory for a while, and uses more.
+is_sanitized() {
+	grep -q 'san: yes' "$top_builddir/features" 2> /dev/null
+}
+
 # at_exit COMMAND...: run it when the test ends, however it ends; the last
 # one given runs first.
 at_exit() {
