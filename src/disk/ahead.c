@@ -152,7 +152,6 @@ static unsigned int insert_missing(struct disk *disk, uint64_t from,
 		there = block_find(engine->blocks, disk, block->index);
 		if (!there) {
 			block->ahead = true;
-			engine->ahead_bytes += disk->block_bytes;
 			block_insert(engine->blocks, block);
 			engine->active++;
 			disk->busy++;

@@ -134,16 +134,6 @@ static struct block *release_blocks(struct disk_read *read)
 	return gone;
 }
 
-void blocks_free_chain(struct block *block)
-{
-	while (block) {
-		struct block *next = block->chain;
-
-		block_free(block);
-		block = next;
-	}
-}
-
 /* The read is READ_DONE and off all lists: answer from its blocks (or with
  * failure), let go of everything. No lock. */
 void read_finish(struct disk_read *read, const struct error *failure)

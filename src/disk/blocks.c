@@ -69,7 +69,6 @@ static void take_out(struct blocks *blocks, struct block *block)
 		list_remove(blocks, block);
 	if (block->ahead) {
 		block->ahead = false;
-		blocks->engine->ahead_bytes -= block->disk->block_bytes;
 		count(blocks->engine, COUNT_AHEAD_WASTED, 1);
 	}
 }
@@ -96,12 +95,7 @@ static uint64_t evict(void *arg, uint64_t bytes)
 		gone = block;
 	}
 	pthread_mutex_unlock(&blocks->engine->lock);
-	while (gone) {
-		struct block *next = gone->chain;
-
-		block_free(gone);
-		gone = next;
-	}
+	blocks_free_chain(gone);
 	return freed;
 }
 
@@ -148,19 +142,35 @@ struct block *block_new(struct disk *disk, uint64_t index)
 	return NULL;
 }
 
-void block_free(struct block *block)
+void block_forget_bad(struct block *block)
 {
-	struct engine *engine = block->disk->engine;
-
-	buffer_put(engine->buffers, block->data, block->disk->block_bytes);
 	while (block->bad) {
 		struct bad_range *next = block->bad->next;
 
 		free(block->bad);
 		block->bad = next;
 	}
+	block->expires_ms = 0;
+}
+
+void block_free(struct block *block)
+{
+	struct engine *engine = block->disk->engine;
+
+	buffer_put(engine->buffers, block->data, block->disk->block_bytes);
+	block_forget_bad(block);
 	free(block);
 	budget_release(engine->budget, sizeof(*block));
+}
+
+void blocks_free_chain(struct block *block)
+{
+	while (block) {
+		struct block *next = block->chain;
+
+		block_free(block);
+		block = next;
+	}
 }
 
 struct block *block_find(struct blocks *blocks, const struct disk *disk,
@@ -187,10 +197,7 @@ void block_use(struct blocks *blocks, struct block *block)
 	if (is_listed(block))
 		list_remove(blocks, block);
 	block->users++;
-	if (block->ahead) {
-		block->ahead = false;
-		blocks->engine->ahead_bytes -= block->disk->block_bytes;
-	}
+	block->ahead = false;
 }
 
 struct block *block_release(struct blocks *blocks, struct block *block,

@@ -59,6 +59,9 @@ struct block *block_new(struct disk *disk, uint64_t index);
 /* Free a block that is in no table. Without the lock. */
 void block_free(struct block *block);
 
+/* The same for blocks chained as they came out of the table. */
+void blocks_free_chain(struct block *block);
+
 /* The block if it is in the table, else NULL. */
 struct block *block_find(struct blocks *blocks, const struct disk *disk,
 			 uint64_t index);
@@ -87,5 +90,8 @@ struct block *blocks_remove_expired(struct blocks *blocks, bool *left);
 /* Record that a range of a loading block is bad. No lock: the job owns it. */
 void block_add_bad(struct block *block, uint32_t offset, uint32_t length,
 		   const struct error *why);
+
+/* Forget all that block_add_bad() has recorded, before another fill. */
+void block_forget_bad(struct block *block);
 
 #endif

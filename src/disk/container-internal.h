@@ -50,9 +50,9 @@ int container_open_object(struct container *container, const char *key,
 			  const char *etag, struct object_info *info,
 			  struct source **out, struct error *err);
 
-/* Unpack *source if its name or content says gzip: replaces the reference. */
+/* Replace the reference to a gzip stream by one to what it unpacks to. */
 int container_unzip(struct container *container, struct source **source,
-		    const char *name, const struct container_options *options,
+		    const struct container_options *options,
 		    struct error *err);
 
 /* open_args for this container, without siblings. */

@@ -5,11 +5,8 @@
 #include "config.h"
 
 #include <stdlib.h>
-#include <string.h>
-#include <strings.h>
 
 #include "disk/container-internal.h"
-#include "format/gzip.h"
 
 /* A disk without a file reads as zeroes. */
 
@@ -57,23 +54,6 @@ static int open_empty(struct map **out, const struct ova_disk *disk,
 	return 0;
 }
 
-/* gzip here is what the OVF says or the bytes show; names do not matter. */
-static int unzip(struct container *container, struct source **source,
-		 const struct container_options *options, struct error *err)
-{
-	struct source *unpacked;
-	int is_gzip = gzip_probe(*source, err);
-
-	if (is_gzip <= 0)
-		return is_gzip;
-	if (gzip_open(&unpacked, *source, engine_budget(container->engine),
-		      options->keep_going, options->keep_going_arg, err))
-		return -1;
-	source_unref(*source);
-	*source = unpacked;
-	return 0;
-}
-
 static int open_stored(struct map **out, struct container *container,
 		       const struct ova_disk *disk, struct siblings *siblings,
 		       const struct container_options *options,
@@ -82,12 +62,14 @@ static int open_stored(struct map **out, struct container *container,
 	struct open_args args = container_open_args(container, options,
 						    disk->name);
 	struct source *source = source_ref(disk->source);
-	int ret;
+	int ret = 0;
 
 	args.siblings = siblings;
 	if (container_classify(disk->name) == CONTAINER_RAW && !args.format)
 		args.format = "raw";
-	ret = unzip(container, &source, options, err);
+	/* What the bytes show counts here, not the name. */
+	if (disk->is_gzip)
+		ret = container_unzip(container, &source, options, err);
 	if (!ret)
 		ret = format_open(out, source, NULL, &args, err);
 	source_unref(source);

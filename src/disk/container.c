@@ -186,10 +186,25 @@ static bool ends_in_gz(const char *name)
 }
 
 int container_unzip(struct container *container, struct source **source,
-		    const char *name, const struct container_options *options,
+		    const struct container_options *options,
 		    struct error *err)
 {
 	struct source *unpacked;
+
+	if (gzip_open(&unpacked, *source, engine_budget(container->engine),
+		      options->keep_going, options->keep_going_arg, err))
+		return -1;
+	source_unref(*source);
+	*source = unpacked;
+	return 0;
+}
+
+/* Unpack gzip where name and content agree on it. */
+static int unzip_named(struct container *container, struct source **source,
+		       const char *name,
+		       const struct container_options *options,
+		       struct error *err)
+{
 	int is_gzip = gzip_probe(*source, err);
 
 	if (is_gzip < 0)
@@ -200,14 +215,7 @@ int container_unzip(struct container *container, struct source **source,
 				 "end in .gz; rename it" :
 				 "its name ends in .gz, but the content is not "
 				 "gzip; rename it");
-	if (!is_gzip)
-		return 0;
-	if (gzip_open(&unpacked, *source, engine_budget(container->engine),
-		      options->keep_going, options->keep_going_arg, err))
-		return -1;
-	source_unref(*source);
-	*source = unpacked;
-	return 0;
+	return is_gzip ? container_unzip(container, source, options, err) : 0;
 }
 
 /* The one disk of a container that is no OVA. */
@@ -235,7 +243,7 @@ static int open_single(struct container *container,
 	container->disk_count = 1;
 	container->disks[0].name = name;
 	if (class != CONTAINER_RAW)
-		ret = container_unzip(container, &source, name, options, err);
+		ret = unzip_named(container, &source, name, options, err);
 	if (!ret)
 		ret = format_open(&container->disks[0].map, source, expected,
 				  &args, err);

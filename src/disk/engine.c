@@ -187,12 +187,7 @@ void disk_close(struct disk *disk)
 		pthread_cond_wait(&engine->idle, &engine->lock);
 	gone = blocks_remove_disk(engine->blocks, disk);
 	pthread_mutex_unlock(&engine->lock);
-	while (gone) {
-		struct block *next = gone->chain;
-
-		block_free(gone);
-		gone = next;
-	}
+	blocks_free_chain(gone);
 	retry_starved(engine);
 	free(disk->name);
 	free(disk);

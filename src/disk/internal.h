@@ -104,7 +104,6 @@ struct engine {
 	uint64_t attempts;             /* begun so far */
 	bool retrying, retry_again;    /* retry_starved() runs once at a time */
 	uint64_t tick;
-	uint64_t ahead_bytes;          /* of blocks with `ahead` set */
 	uint64_t second;               /* for counting streams */
 	unsigned int streams_now, streams_before;
 
@@ -170,9 +169,6 @@ void read_unref(struct disk_read *read);
 
 /* One use of the disk less; disk_close() waits for the last. Lock held. */
 void drop_busy(struct disk *disk, unsigned int n);
-
-/* Free blocks chained as they came out of the table. No lock. */
-void blocks_free_chain(struct block *block);
 
 /* reader.c */
 

@@ -476,22 +476,6 @@ static int fill_all(struct fill *fill, struct extents *ex, struct error *err)
 	return 0;
 }
 
-/* Undo a fill that would have blocked. */
-static void forget_bad(struct load *load)
-{
-	for (unsigned int i = 0; i < load->count; i++) {
-		struct block *block = load->blocks[i];
-
-		while (block->bad) {
-			struct bad_range *next = block->bad->next;
-
-			free(block->bad);
-			block->bad = next;
-		}
-		block->expires_ms = 0;
-	}
-}
-
 int load_fill(struct load *load, unsigned int flags, struct error *err)
 {
 	const struct block *last = load->blocks[load->count - 1];
@@ -507,7 +491,7 @@ int load_fill(struct load *load, unsigned int flags, struct error *err)
 	};
 	int ret = fill_all(&fill, &ex, err);
 
-	if (ret)
-		forget_bad(load);
+	for (unsigned int i = 0; ret && i < load->count; i++)
+		block_forget_bad(load->blocks[i]);
 	return ret;
 }

@@ -320,14 +320,14 @@ void retry_starved(struct engine *engine)
 /* The direct way: bytes that are stored as they are, in a source that can
  * give them at once, need no block. */
 
+#define DIRECT_IOV_MAX 64
+
 struct direct {
 	struct extents ex;
-	struct iovec iov[64];
+	struct iovec iov[DIRECT_IOV_MAX];
 	int count;
 	char *buffer;
 };
-
-#define DIRECT_IOV_MAX 64
 
 /* Add the pieces of one answer. False when the direct way ends here. */
 static bool direct_pieces(struct direct *direct, const struct disk_read *read,
