@@ -42,16 +42,6 @@ static void prefetch(struct server *server, struct handle *handle,
 	}
 }
 
-static void reply_handle(fuse_req_t req, struct fuse_file_info *fi,
-			 struct handle *handle)
-{
-	struct server *server = server_of(req);
-
-	fi->fh = (uintptr_t)handle;
-	if (fuse_reply_open(req, fi))
-		handle_unref(server, handle);
-}
-
 /* Answer with call->handle, if the caller is still there. */
 static void answer_handle(struct call *call)
 {

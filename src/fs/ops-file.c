@@ -23,8 +23,8 @@ static void add_failure(struct fs *fs, const char *operation,
 	failures_add(fs->failures, operation, path, err);
 }
 
-static void reply_handle(fuse_req_t req, struct fuse_file_info *fi,
-			 struct handle *handle)
+void reply_handle(fuse_req_t req, struct fuse_file_info *fi,
+		  struct handle *handle)
 {
 	struct server *server = server_of(req);
 

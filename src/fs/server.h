@@ -67,6 +67,11 @@ struct handle *handle_new(struct server *server, struct node *node);
 struct handle *handle_ref(struct handle *handle);
 void handle_unref(struct server *server, struct handle *handle);
 
+/* Answer OPEN or OPENDIR; the reference goes to the kernel, or is dropped when
+ * the request is gone. */
+void reply_handle(fuse_req_t req, struct fuse_file_info *fi,
+		  struct handle *handle);
+
 /* After unmounting: release what the kernel has not. */
 void handles_release(struct server *server);
 

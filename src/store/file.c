@@ -102,21 +102,26 @@ static void fill_info(struct object_info *info, const struct stat *st)
 		 (unsigned long long)info->mtime_ns);
 }
 
-static int file_stat(struct store *store, const char *key,
-		     struct object_info *info, struct error *err)
+/* What an object's descriptor says of it; only regular files are objects. */
+static int regular_info(int fd, struct object_info *info, struct error *err)
 {
-	struct file_store *self = (struct file_store *)store;
-	AUTO_CLOSE int fd = open_key(self, key, O_PATH, err);
 	struct stat st;
 
-	if (fd < 0)
-		return -1;
 	if (fstat(fd, &st))
 		return error_errno(err, errno, "cannot stat");
 	if (!S_ISREG(st.st_mode))
 		return error_set(err, ERR_NOT_FOUND, "is not a regular file");
 	fill_info(info, &st);
 	return 0;
+}
+
+static int file_stat(struct store *store, const char *key,
+		     struct object_info *info, struct error *err)
+{
+	struct file_store *self = (struct file_store *)store;
+	AUTO_CLOSE int fd = open_key(self, key, O_PATH, err);
+
+	return fd < 0 ? -1 : regular_info(fd, info, err);
 }
 
 /* Still the object that was opened? */
@@ -242,19 +247,13 @@ static int file_open(struct object **out, struct store *store,
 	struct file_store *self = (struct file_store *)store;
 	AUTO_FREE struct file_object *object = calloc(1, sizeof(*object));
 	AUTO_CLOSE int fd = -1;
-	struct stat st;
 
 	if (!object)
 		return error_nomem(err);
 	/* O_NONBLOCK: opening a FIFO must not wait for its writer. */
 	fd = open_key(self, key, O_RDONLY | O_NONBLOCK | O_NOCTTY, err);
-	if (fd < 0)
+	if (fd < 0 || regular_info(fd, &object->object.info, err))
 		return -1;
-	if (fstat(fd, &st))
-		return error_errno(err, errno, "cannot stat");
-	if (!S_ISREG(st.st_mode))
-		return error_set(err, ERR_NOT_FOUND, "is not a regular file");
-	fill_info(&object->object.info, &st);
 	if (etag && strcmp(etag, object->object.info.etag) != 0)
 		return error_set(err, ERR_STALE,
 				 "was replaced since it was listed");
