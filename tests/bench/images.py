@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 
+KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
 PARTITION = MIB  # where the file system starts
