@@ -126,7 +126,7 @@ static int open_all(struct subject *subject, const char *dir,
 	};
 
 	if (engine_new(&subject->engine, &engine, err) ||
-	    store_open(&subject->store, dir, err) ||
+	    store_open(&subject->store, dir, NULL, err) ||
 	    store_start(subject->store, err) ||
 	    container_open(&subject->container, subject->engine,
 			   subject->store, subject->key, NULL, &container,

@@ -40,7 +40,7 @@ static int set_text(struct error *err, enum error_kind kind, int errnum,
 		return -1;
 	err->kind = kind;
 	err->errnum = errnum;
-	err->http_status = 0;
+	memset(&err->remote, 0, sizeof(err->remote));
 	vsnprintf(err->text, sizeof(err->text), fmt, args);
 	return -1;
 }

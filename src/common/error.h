@@ -30,16 +30,25 @@ enum error_kind {
 	ERR_BUG,         /* our own mistake: EIO */
 };
 
+/* What a server's answer adds to an error; all zero where none is behind. */
+struct error_remote {
+	int http_status;
+	unsigned int attempts;       /* tries made, by the retry decorator */
+	unsigned int retry_after_ms; /* what the server asked for */
+	char code[48];               /* of S3: "SlowDown" */
+	char request_id[80];
+};
+
 /* A plain value on the caller's stack; needs no freeing. Zero-initialise. */
 struct error {
 	enum error_kind kind;
 	int errnum;      /* errno behind it, or 0 */
-	int http_status; /* status behind it, or 0 */
+	struct error_remote remote;
 	char text[512];  /* lower case, no full stop, no newline */
 };
 
-/* Set err (which may be NULL) from kind and a printf format. Returns -1, so
- * that `return error_set(...)` is the way to fail. */
+/* Set err (which may be NULL) from kind and a printf format; the rest of it is
+ * zeroed. Returns -1, so that `return error_set(...)` is the way to fail. */
 int error_set(struct error *err, enum error_kind kind, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 

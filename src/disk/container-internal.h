@@ -45,9 +45,10 @@ void store_siblings_init(struct store_siblings *self,
 			 struct container *container);
 
 /* Open key as a source named by its last part and note it as a dependency.
- * etag as in object_open(); info (may be NULL) gets what was opened. */
+ * known as in object_open(); info (may be NULL) gets what was opened. */
 int container_open_object(struct container *container, const char *key,
-			  const char *etag, struct object_info *info,
+			  const struct object_info *known,
+			  struct object_info *info,
 			  struct source **out, struct error *err);
 
 /* Replace the reference to a gzip stream by one to what it unpacks to. */

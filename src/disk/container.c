@@ -43,13 +43,14 @@ static int add_dependency(struct container *container, const char *key,
 }
 
 int container_open_object(struct container *container, const char *key,
-			  const char *etag, struct object_info *info,
-			  struct source **out, struct error *err)
+			  const struct object_info *known,
+			  struct object_info *info, struct source **out,
+			  struct error *err)
 {
 	struct object *object;
 
 	*out = NULL;
-	if (object_open(&object, container->store, key, etag, err))
+	if (object_open(&object, container->store, key, known, err))
 		return -1;
 	if (add_dependency(container, key, object->info.etag, err) ||
 	    source_from_object(out, last_part(key), object, container->store,
@@ -270,13 +271,14 @@ static int make_identity(struct container *container, struct error *err)
 	return 0;
 }
 
-static int open_content(struct container *container, const char *etag,
+static int open_content(struct container *container,
+			const struct object_info *known,
 			const struct container_options *options,
 			struct error *err)
 {
 	int ret;
 
-	if (container_open_object(container, container->key, etag,
+	if (container_open_object(container, container->key, known,
 				  &container->info, &container->source, err))
 		return -1;
 	if (container_classify(container->key) == CONTAINER_OVA)
@@ -287,7 +289,8 @@ static int open_content(struct container *container, const char *etag,
 }
 
 int container_open(struct container **out, struct engine *engine,
-		   struct store *store, const char *key, const char *etag,
+		   struct store *store, const char *key,
+		   const struct object_info *known,
 		   const struct container_options *options, struct error *err)
 {
 	struct container *container = calloc(1, sizeof(*container));
@@ -303,7 +306,7 @@ int container_open(struct container **out, struct engine *engine,
 		container_unref(container);
 		return error_nomem(err);
 	}
-	if (open_content(container, etag, options, err)) {
+	if (open_content(container, known, options, err)) {
 		container_unref(container);
 		return error_prefix(err, "%s", key);
 	}

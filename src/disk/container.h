@@ -54,10 +54,11 @@ struct container_disk {
 	struct error error;
 };
 
-/* Open key. etag (or NULL) as in object_open(). A failed open tells in err
+/* Open key. known (or NULL) as in object_open(). A failed open tells in err
  * what failed on which object. *out is NULL then. */
 int container_open(struct container **out, struct engine *engine,
-		   struct store *store, const char *key, const char *etag,
+		   struct store *store, const char *key,
+		   const struct object_info *known,
 		   const struct container_options *options,
 		   struct error *err);
 struct container *container_ref(struct container *container);

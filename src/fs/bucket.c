@@ -162,24 +162,11 @@ static int is_listed(struct buckets *buckets, const char *name, bool *found,
 static int open_bucket(struct store **out, struct buckets *buckets,
 		       const char *name, struct error *err)
 {
-	AUTO_FREE char *url = NULL;
-
 	*out = NULL;
 	if (buckets->count >= BUCKETS_MAX)
 		return error_set(err, ERR_LIMIT, "more than %d buckets are "
 				 "open; mount them one by one", BUCKETS_MAX);
-	if (asprintf(&url, "%s/%s", buckets->store->url, name) < 0) {
-		url = NULL;
-		return error_nomem(err);
-	}
-	if (store_open(out, url, err))
-		return -1;
-	if (store_start(*out, err)) {
-		store_close(*out);
-		*out = NULL;
-		return -1;
-	}
-	return 0;
+	return store_open_bucket(out, buckets->store, name, err);
 }
 
 int buckets_find(struct bucket **out, struct buckets *buckets,

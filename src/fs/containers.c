@@ -33,7 +33,8 @@
 struct record {
 	struct containers *owner;
 	struct bucket *bucket;
-	char *key, *etag;
+	char *key;
+	struct object_info info;
 	bool is_plain, is_ova;
 
 	/* Under the owner's lock. */
@@ -83,7 +84,7 @@ static bool is_of(const struct record *record, const struct target *target)
 	return record->bucket == target->bucket &&
 	       record->is_plain == target->is_plain &&
 	       !strcmp(record->key, target->key) &&
-	       !strcmp(record->etag, target->etag);
+	       !strcmp(record->info.etag, target->info.etag);
 }
 
 static struct record *find(const struct containers *self,
@@ -145,7 +146,6 @@ static void free_record(struct record *record)
 {
 	known_unref(record->known);
 	free(record->key);
-	free(record->etag);
 	free(record);
 }
 
@@ -154,7 +154,7 @@ static struct target target_of(const struct record *record)
 	return (struct target){
 		.bucket = record->bucket,
 		.key = record->key,
-		.etag = record->etag,
+		.info = record->info,
 		.is_plain = record->is_plain,
 		.is_ova = record->is_ova,
 	};
@@ -240,8 +240,8 @@ static struct record *add_record(struct containers *self,
 	record->is_plain = target->is_plain;
 	record->is_ova = target->is_ova;
 	record->key = strdup(target->key);
-	record->etag = strdup(target->etag);
-	if (!record->key || !record->etag) {
+	record->info = target->info;
+	if (!record->key) {
 		free_record(record);
 		return NULL;
 	}

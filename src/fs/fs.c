@@ -160,8 +160,14 @@ int fs_target(const struct node *node, struct target *target, char *key,
 		return -1;
 	target->bucket = object->bucket;
 	target->key = key;
-	target->etag = object->kind == NODE_DISK ? object->known->etag :
-						   object->identity;
+	if (object->kind == NODE_DISK) {
+		target->info = object->known->info;
+	} else {
+		target->info.size = object->object_bytes;
+		target->info.mtime_ns = object->mtime_ns;
+		snprintf(target->info.etag, sizeof(target->info.etag), "%s",
+			 object->identity);
+	}
 	target->is_plain = object->kind == NODE_OBJECT;
 	target->is_ova = object->kind == NODE_OVA;
 	return 0;
@@ -182,8 +188,10 @@ int fs_entry_target(const struct node *dir, const struct listing_entry *entry,
 	*target = (struct target){
 		.bucket = dir->bucket,
 		.key = key,
-		.etag = entry->etag,
+		.info = { entry->size, entry->mtime_ns },
 	};
+	snprintf(target->info.etag, sizeof(target->info.etag), "%s",
+		 entry->etag);
 	return 0;
 }
 
@@ -217,6 +225,7 @@ struct node *fs_entry_node(struct fs *fs, struct node *dir,
 		.name = entry->segment,
 		.identity = entry->etag,
 		.mtime_ns = entry->mtime_ns,
+		.object_bytes = entry->size,
 	};
 
 	if (entry->is_prefix) {

@@ -15,7 +15,8 @@
 
 #define PARTS_MAX 4096 /* disks and files of one OVA that are shown */
 
-static struct known *known_new(size_t count, const char *etag)
+static struct known *known_new(size_t count,
+			       const struct object_info *info)
 {
 	struct known *known = calloc(1, sizeof(*known) +
 				     count * sizeof(known->parts[0]));
@@ -24,7 +25,7 @@ static struct known *known_new(size_t count, const char *etag)
 		return NULL;
 	atomic_init(&known->refs, 1);
 	known->count = count;
-	snprintf(known->etag, sizeof(known->etag), "%s", etag);
+	known->info = *info;
 	return known;
 }
 
@@ -105,7 +106,7 @@ int known_from_container(struct known **out, const struct container *container,
 	if (disks > PARTS_MAX || files > PARTS_MAX - disks)
 		return error_set(err, ERR_LIMIT, "holds more than %d members",
 				 PARTS_MAX);
-	known = known_new(disks + files, container_info(container)->etag);
+	known = known_new(disks + files, container_info(container));
 	if (!known)
 		return error_nomem(err);
 	snprintf(known->identity, sizeof(known->identity), "%s",
@@ -128,17 +129,19 @@ static void hash_identity(struct known *known, const char *key)
 {
 	unsigned char hash[SHA256_DIGEST_LENGTH];
 	char both[STORE_KEY_MAX + STORE_ETAG_MAX + 2];
-	int len = snprintf(both, sizeof(both), "%s\n%s", key, known->etag);
+	int len = snprintf(both, sizeof(both), "%s\n%s", key,
+			   known->info.etag);
 
 	SHA256((unsigned char *)both, (size_t)len, hash);
 	for (size_t i = 0; i < sizeof(hash); i++)
 		snprintf(known->identity + 2 * i, 3, "%02x", hash[i]);
 }
 
-int known_from_error(struct known **out, const char *key, const char *etag,
-		     bool is_ova, const struct error *why, struct error *err)
+int known_from_error(struct known **out, const char *key,
+		     const struct object_info *info, bool is_ova,
+		     const struct error *why, struct error *err)
 {
-	struct known *known = known_new(0, etag);
+	struct known *known = known_new(0, info);
 
 	*out = NULL;
 	if (!known)

@@ -35,7 +35,7 @@ struct known {
 	atomic_uint refs;
 	bool is_ova;
 	char identity[65];         /* over all objects that it reads */
-	char etag[STORE_ETAG_MAX]; /* of the container's own object */
+	struct object_info info;   /* of the container's own object */
 	enum error_kind kind; /* the whole container cannot be opened */
 	char *why;
 	size_t count;
@@ -49,8 +49,9 @@ int known_from_container(struct known **out, const struct container *container,
 
 /* Of a container that cannot be opened; its identity is made of key and
  * ETag. */
-int known_from_error(struct known **out, const char *key, const char *etag,
-		     bool is_ova, const struct error *why, struct error *err);
+int known_from_error(struct known **out, const char *key,
+		     const struct object_info *info, bool is_ova,
+		     const struct error *why, struct error *err);
 
 struct known *known_ref(struct known *known);
 void known_unref(struct known *known); /* NULL is legal */

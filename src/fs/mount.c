@@ -370,7 +370,7 @@ int mount_main(const struct mount_options *options)
 	int status = 0;
 
 	log_set_level(level_of(options->verbosity));
-	if (store_open(&store, options->source, &err))
+	if (store_open(&store, options->source, NULL, &err))
 		return complain(&err, EXIT_STATUS_FAILED);
 	if (mount_point_check(options->mountpoint, directory_of(store),
 			      &mountpoint, &err)) {

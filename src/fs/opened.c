@@ -57,8 +57,8 @@ int opened_from_container(struct opened **out, struct engine *engine,
 }
 
 int opened_from_object(struct opened **out, struct engine *engine,
-		       struct store *store, const char *key, const char *etag,
-		       struct error *err)
+		       struct store *store, const char *key,
+		       const struct object_info *known, struct error *err)
 {
 	struct opened *opened = opened_new(engine, 1);
 	struct object *object = NULL;
@@ -66,7 +66,7 @@ int opened_from_object(struct opened **out, struct engine *engine,
 	*out = NULL;
 	if (!opened)
 		return error_nomem(err);
-	if (object_open(&object, store, key, etag, err) ||
+	if (object_open(&object, store, key, known, err) ||
 	    source_from_object(&opened->source, key, object, store, err)) {
 		object_close(object);
 		opened_close(opened);

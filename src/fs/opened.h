@@ -24,8 +24,8 @@ int opened_from_container(struct opened **out, struct engine *engine,
 
 /* The object's own bytes as its only part. Blocks on the store. */
 int opened_from_object(struct opened **out, struct engine *engine,
-		       struct store *store, const char *key, const char *etag,
-		       struct error *err);
+		       struct store *store, const char *key,
+		       const struct object_info *known, struct error *err);
 
 struct opened *opened_ref(struct opened *opened);
 

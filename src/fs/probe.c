@@ -44,7 +44,7 @@ static void judge(const struct target *target, struct finding *found)
 		return;
 	}
 	error_clear(&found->err);
-	known_from_error(&found->known, target->key, target->etag,
+	known_from_error(&found->known, target->key, &target->info,
 			 target->is_ova, &why, &found->err);
 }
 
@@ -63,7 +63,7 @@ static int open_container(const struct prober *prober,
 	for (int i = 1;; i++) {
 		if (!container_open(out, prober->engine,
 				    target->bucket->store, target->key,
-				    target->etag, &options, err))
+				    &target->info, &options, err))
 			return 0;
 		if (err->kind != ERR_NOMEM || i == MEMORY_TRIES)
 			return -1;
@@ -101,7 +101,7 @@ void probe_target(const struct prober *prober, const struct target *target,
 	if (target->is_plain)
 		opened_from_object(&found->opened, prober->engine,
 				   target->bucket->store, target->key,
-				   target->etag, &found->err);
+				   &target->info, &found->err);
 	else
 		probe_container(prober, target, found);
 }

@@ -16,7 +16,7 @@
 struct target {
 	struct bucket *bucket;
 	const char *key;
-	const char *etag;
+	struct object_info info; /* as it was listed */
 	bool is_plain; /* for its own bytes: no probe, never `known` */
 	bool is_ova;   /* by its name */
 };

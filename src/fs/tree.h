@@ -45,6 +45,7 @@ struct node {
 	uint64_t size;         /* bytes */
 	uint64_t blocks;       /* of 512 bytes */
 	int64_t mtime_ns;
+	uint64_t object_bytes; /* of the object; NODE_OBJECT, NODE_OVA */
 	struct known *known;   /* NODE_DISK, NODE_MEMBER: a reference */
 	size_t index;          /* NODE_MEMBER: of known's parts */
 	const char *identity;  /* files, NODE_OVA: ETag or identity; else "" */

@@ -206,7 +206,7 @@ static int read_rest(const struct file_object *self, uint64_t offset,
 
 static int file_readv(struct object *object, uint64_t offset,
 		      const struct iovec *iov, int iovcnt, unsigned int flags,
-		      struct error *err)
+		      uint64_t *filled, struct error *err)
 {
 	struct file_object *self = (struct file_object *)object;
 	size_t length = 0;
@@ -225,7 +225,10 @@ static int file_readv(struct object *object, uint64_t offset,
 				err);
 	if (!(flags & STORE_NOWAIT))
 		pool_blocking_end();
-	return ret ? ret : check_pinned(self, err);
+	if (ret || check_pinned(self, err))
+		return -1;
+	*filled = length;
+	return 0;
 }
 
 static void file_object_close(struct object *object)
@@ -242,7 +245,8 @@ static const struct object_ops file_object_ops = {
 };
 
 static int file_open(struct object **out, struct store *store,
-		     const char *key, const char *etag, struct error *err)
+		     const char *key, const struct object_info *known,
+		     struct error *err)
 {
 	struct file_store *self = (struct file_store *)store;
 	AUTO_FREE struct file_object *object = calloc(1, sizeof(*object));
@@ -254,7 +258,7 @@ static int file_open(struct object **out, struct store *store,
 	fd = open_key(self, key, O_RDONLY | O_NONBLOCK | O_NOCTTY, err);
 	if (fd < 0 || regular_info(fd, &object->object.info, err))
 		return -1;
-	if (etag && strcmp(etag, object->object.info.etag) != 0)
+	if (known && strcmp(known->etag, object->object.info.etag) != 0)
 		return error_set(err, ERR_STALE,
 				 "was replaced since it was listed");
 	object->object.ops = &file_object_ops;

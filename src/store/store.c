@@ -11,7 +11,8 @@
 #include "common/log.h"
 #include "store/store.h"
 
-int store_open(struct store **out, const char *source, struct error *err)
+int store_open(struct store **out, const char *source,
+	       const struct store_options *options, struct error *err)
 {
 	static const char file_scheme[] = "file://";
 	const char *scheme_end = strstr(source, "://");
@@ -33,9 +34,29 @@ int store_open(struct store **out, const char *source, struct error *err)
 	return file_store_open(out, source, err);
 }
 
+int store_open_bucket(struct store **out, struct store *service,
+		      const char *name, struct error *err)
+{
+	AUTO_FREE char *url = NULL;
+
+	*out = NULL;
+	if (service->ops->open_bucket)
+		return service->ops->open_bucket(out, service, name, err);
+	if (asprintf(&url, "%s/%s", service->url, name) < 0) {
+		url = NULL;
+		return error_nomem(err);
+	}
+	return store_open(out, url, NULL, err);
+}
+
 int store_start(struct store *store, struct error *err)
 {
 	return store->ops->start ? store->ops->start(store, err) : 0;
+}
+
+int store_check(struct store *store, struct error *err)
+{
+	return store->ops->check ? store->ops->check(store, err) : 0;
 }
 
 void store_close(struct store *store)
@@ -111,13 +132,13 @@ int store_has_prefix(struct store *store, const char *prefix, bool *found,
 }
 
 int object_open(struct object **out, struct store *store, const char *key,
-		const char *etag, struct error *err)
+		const struct object_info *known, struct error *err)
 {
 	*out = NULL;
 	if (check_key(key, err))
 		return -1;
 	log_debug("open %s/%s", store->url, key);
-	return store->ops->open(out, store, key, etag, err);
+	return store->ops->open(out, store, key, known, err);
 }
 
 void object_close(struct object *object)
@@ -130,12 +151,13 @@ int object_readv(struct object *object, uint64_t offset,
 		 const struct iovec *iov, int iovcnt, unsigned int flags,
 		 struct error *err)
 {
-	uint64_t length = 0;
+	uint64_t length = 0, filled = 0;
 
 	for (int i = 0; i < iovcnt; i++)
 		length += iov[i].iov_len;
 	if (!in_range(offset, length, object->info.size))
 		return error_set(err, ERR_CORRUPT, "ends before byte %llu",
 				 (unsigned long long)(offset + length));
-	return object->ops->readv(object, offset, iov, iovcnt, flags, err);
+	return object->ops->readv(object, offset, iov, iovcnt, flags, &filled,
+				  err);
 }

@@ -57,10 +57,12 @@ struct object;
 
 struct object_ops {
 	/* Fill all of iov from offset on or fail; the range lies within the
-	 * object (object_readv() has checked it). */
+	 * object (object_readv() has checked it). *filled, zero before, is how
+	 * many bytes at the start of iov hold good, also on failure: from
+	 * there on a retry continues. */
 	int (*readv)(struct object *object, uint64_t offset,
 		     const struct iovec *iov, int iovcnt, unsigned int flags,
-		     struct error *err);
+		     uint64_t *filled, struct error *err);
 	void (*close)(struct object *object);
 };
 
@@ -81,9 +83,14 @@ struct store_ops {
 	int (*has_prefix)(struct store *store, const char *prefix,
 			  bool *found, struct error *err);
 	int (*open)(struct object **out, struct store *store, const char *key,
-		    const char *etag, struct error *err);
+		    const struct object_info *known, struct error *err);
+	/* NULL = a bucket is the store whose URL has the name behind it. */
+	int (*open_bucket)(struct store **out, struct store *service,
+			   const char *name, struct error *err);
 	/* Start threads and connections; NULL = nothing to start. */
 	int (*start)(struct store *store, struct error *err);
+	/* Does it answer, and to us? NULL = it did when it was opened. */
+	int (*check)(struct store *store, struct error *err);
 	void (*close)(struct store *store);
 };
 
@@ -95,12 +102,44 @@ struct store {
 	uint32_t request_bytes; /* the largest read worth one request */
 };
 
-/* Open the store that source names: "file:///dir" or a path (a directory).
- * Checks that it is there. No threads yet; *out is NULL on failure. */
-int store_open(struct store **out, const char *source, struct error *err);
+enum s3_addressing { S3_ADDRESSING_AUTO, S3_PATH_STYLE, S3_VIRTUAL_HOSTED };
+
+/* The options of all kinds of stores; zero is the default of each. Texts are
+ * borrowed until store_open() returns. */
+struct store_options {
+	unsigned int timeout_ms;  /* deadline of one call with its retries;
+				   * 0 = 60 s */
+	const char *endpoint;     /* "http://127.0.0.1:8340"; NULL: from
+				   * AWS_ENDPOINT_URL, else AWS */
+	const char *region;       /* NULL: environment, profile, or found out */
+	const char *profile;      /* NULL: AWS_PROFILE, else "default" */
+	const char *ca_bundle;    /* NULL: AWS_CA_BUNDLE, else the system's */
+	enum s3_addressing addressing;
+	bool is_anonymous;        /* do not sign */
+	bool requester_pays;
+	bool unsigned_payload;    /* also without TLS */
+};
+
+/* Open the store that source names: "file:///dir" or a path (a directory),
+ * "s3://bucket[/prefix]", "s3://" (a service: its first level has the
+ * buckets), "https://host/path" (one object). options may be NULL. No
+ * threads and no network yet; a directory is checked to be there. *out is
+ * NULL on failure. */
+int store_open(struct store **out, const char *source,
+	       const struct store_options *options, struct error *err);
+
+/* A bucket of a service as a store of its own. It shares connections, threads
+ * and credentials with the service, which must have been started and outlive
+ * it; it needs no start. */
+int store_open_bucket(struct store **out, struct store *service,
+		      const char *name, struct error *err);
 
 /* Start what needs threads; once, after daemonising, before any other call. */
 int store_start(struct store *store, struct error *err);
+
+/* Does the store answer, with these credentials? Ends within 30 s. The error
+ * names the cause: host, certificate, credentials, bucket, region. */
+int store_check(struct store *store, struct error *err);
 
 /* NULL is legal. All objects must be closed. */
 void store_close(struct store *store);
@@ -120,10 +159,11 @@ int store_stat(struct store *store, const char *key, struct object_info *info,
 int store_has_prefix(struct store *store, const char *prefix, bool *found,
 		     struct error *err);
 
-/* Open key for reading, pinned to the ETag it has now; with etag, ERR_STALE
- * if it has another one by now. */
+/* Open key for reading, pinned to the ETag it has now. With known (what a
+ * listing or stat said of it), to that one: ERR_STALE, here or at the first
+ * read, if it has another by now; a remote store then asks nothing. */
 int object_open(struct object **out, struct store *store, const char *key,
-		const char *etag, struct error *err);
+		const struct object_info *known, struct error *err);
 void object_close(struct object *object); /* NULL is legal */
 
 /* Read exactly all of iov at offset. flags: 0 or STORE_NOWAIT. A range past
@@ -132,7 +172,11 @@ int object_readv(struct object *object, uint64_t offset,
 		 const struct iovec *iov, int iovcnt, unsigned int flags,
 		 struct error *err);
 
-/* Drivers. */
+/* Drivers. Each takes the whole source. */
 int file_store_open(struct store **out, const char *path, struct error *err);
+int s3_store_open(struct store **out, const char *source,
+		  const struct store_options *options, struct error *err);
+int https_store_open(struct store **out, const char *source,
+		     const struct store_options *options, struct error *err);
 
 #endif

@@ -14,9 +14,9 @@
 
 /* Names that --wrap prescribes. */
 int __real_store_open(struct store **out, const char *source,
-		      struct error *err);
+		      const struct store_options *options, struct error *err);
 int __wrap_store_open(struct store **out, const char *source,
-		      struct error *err);
+		      const struct store_options *options, struct error *err);
 
 /* Put one decorator around *store; it is closed on failure. */
 static int wrap(struct store **store, char *rule, struct error *err)
@@ -35,13 +35,13 @@ static int wrap(struct store **store, char *rule, struct error *err)
 }
 
 int __wrap_store_open(struct store **out, const char *source,
-		      struct error *err)
+		      const struct store_options *options, struct error *err)
 {
 	const char *text = getenv("VMIEFS_TEST_FAULTS");
 	AUTO_FREE char *copy = NULL;
 	char *rest, *rule;
 
-	if (__real_store_open(out, source, err))
+	if (__real_store_open(out, source, options, err))
 		return -1;
 	copy = strdup(text ? text : "");
 	if (!copy) {

@@ -225,7 +225,8 @@ static void passage_end(const struct passage *p)
 
 static int faulty_readv(struct object *object, uint64_t offset,
 			const struct iovec *iov, int iovcnt,
-			unsigned int flags, struct error *err)
+			unsigned int flags, uint64_t *filled,
+			struct error *err)
 {
 	struct faulty_object *self = (struct faulty_object *)object;
 	struct passage p = { self->store, FAULTY_READ, self->key, offset };
@@ -235,8 +236,8 @@ static int faulty_readv(struct object *object, uint64_t offset,
 		p.length += iov[i].iov_len;
 	ret = passage_begin(&p, flags, err);
 	if (!ret)
-		ret = object_readv(self->inner, offset, iov, iovcnt, flags,
-				   err);
+		ret = self->inner->ops->readv(self->inner, offset, iov,
+					      iovcnt, flags, filled, err);
 	passage_end(&p);
 	return ret;
 }
@@ -255,13 +256,14 @@ static const struct object_ops faulty_object_ops = {
 };
 
 static int open_inner(struct object **out, struct faulty_store *store,
-		      const char *key, const char *etag, struct error *err)
+		      const char *key, const struct object_info *known,
+		      struct error *err)
 {
 	AUTO_FREE struct faulty_object *self = calloc(1, sizeof(*self));
 
 	if (!self)
 		return error_nomem(err);
-	if (object_open(&self->inner, store->inner, key, etag, err))
+	if (object_open(&self->inner, store->inner, key, known, err))
 		return -1;
 	self->object.ops = &faulty_object_ops;
 	self->object.info = self->inner->info;
@@ -272,13 +274,14 @@ static int open_inner(struct object **out, struct faulty_store *store,
 }
 
 static int faulty_open(struct object **out, struct store *store,
-		       const char *key, const char *etag, struct error *err)
+		       const char *key, const struct object_info *known,
+		       struct error *err)
 {
 	struct passage p = { (struct faulty_store *)store, FAULTY_OPEN, key };
 	int ret = passage_begin(&p, 0, err);
 
 	if (!ret)
-		ret = open_inner(out, p.store, key, etag, err);
+		ret = open_inner(out, p.store, key, known, err);
 	passage_end(&p);
 	return ret;
 }

@@ -43,7 +43,7 @@ static struct item **find(struct memory_store *self, const char *key)
 
 static int memory_readv(struct object *object, uint64_t offset,
 			const struct iovec *iov, int iovcnt,
-			unsigned int flags, struct error *err)
+			unsigned int flags, uint64_t *filled, struct error *err)
 {
 	struct memory_object *self = (struct memory_object *)object;
 	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&self->store->lock);
@@ -55,6 +55,7 @@ static int memory_readv(struct object *object, uint64_t offset,
 	for (int i = 0; i < iovcnt; i++) {
 		memcpy(iov[i].iov_base, item->data + offset, iov[i].iov_len);
 		offset += iov[i].iov_len;
+		*filled += iov[i].iov_len;
 	}
 	return 0;
 }
@@ -84,14 +85,15 @@ static int memory_stat(struct store *store, const char *key,
 }
 
 static int memory_open(struct object **out, struct store *store,
-		       const char *key, const char *etag, struct error *err)
+		       const char *key, const struct object_info *known,
+		       struct error *err)
 {
 	struct memory_object *object;
 	struct object_info info;
 
 	if (memory_stat(store, key, &info, err))
 		return -1;
-	if (etag && strcmp(etag, info.etag) != 0)
+	if (known && strcmp(known->etag, info.etag) != 0)
 		return error_set(err, ERR_STALE, "%s: has been replaced", key);
 	object = calloc(1, sizeof(*object) + strlen(key) + 1);
 	if (!object)

@@ -74,15 +74,13 @@ static void put_vhd(const char *key)
 
 static struct target target_of(const char *key, bool is_plain)
 {
-	static struct object_info info;
 	struct target target = {
 		.bucket = &bucket,
 		.key = key,
-		.etag = info.etag,
 		.is_plain = is_plain,
 	};
 
-	if (store_stat(memory, key, &info, &err))
+	if (store_stat(memory, key, &target.info, &err))
 		ok(false, "stat %s: %s", key, err.text);
 	return target;
 }
@@ -248,7 +246,7 @@ static void test_replaced(void)
 	put_vhd("old.vhd");
 	target = target_of("old.vhd", false);
 	asker.want.done = on_answer;
-	target.etag = "another";
+	snprintf(target.info.etag, sizeof(target.info.etag), "another");
 	containers_want(containers, &target, &asker.want);
 	ok(wait_for(&asker) && asker.kind == ERR_STALE,
 	   "what was replaced since it was listed is stale");

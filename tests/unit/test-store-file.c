@@ -321,7 +321,7 @@ static void test_replaced(void)
 		   "replaced", "stays stale");
 	snprintf(info.etag, sizeof(info.etag), "%s", object->info.etag);
 	object_close(object);
-	fails_with(object_open(&object, store, "pin", info.etag, &err), &err,
+	fails_with(object_open(&object, store, "pin", &info, &err), &err,
 		   ERR_STALE, "replaced", "opening by the old ETag");
 	object = open_key("pin");
 	succeeds(read_text(object, 0, text, 5, 0, &err), &err, "reopened");
@@ -417,20 +417,26 @@ static void test_sources(void)
 	char url[PATH_MAX + 8];
 
 	snprintf(url, sizeof(url), "file://%s", path_of("in"));
-	succeeds(store_open(&other, url, &err), &err, "file:///dir");
+	succeeds(store_open(&other, url, NULL,
+			      &err), &err, "file:///dir");
 	is_str(other->url, url, "its URL");
 	store_close(other);
-	fails_with(store_open(&other, path_of("absent"), &err), &err,
+	fails_with(store_open(&other, path_of("absent"), NULL,
+			      &err), &err,
 		   ERR_NOT_FOUND, "absent", "no such directory");
 	ok(!other, "no store");
-	fails_with(store_open(&other, path_of("in/a.vmdk"), &err), &err,
+	fails_with(store_open(&other, path_of("in/a.vmdk"), NULL,
+			      &err), &err,
 		   ERR_ARG, "not a directory; to look at one container",
 		   "a container as a source");
-	fails_with(store_open(&other, "s3://bucket", &err), &err,
+	fails_with(store_open(&other, "s3://bucket", NULL,
+			      &err), &err,
 		   ERR_UNSUPPORTED, "s3://bucket", "an unknown scheme");
-	fails_with(store_open(&other, "file://host/dir", &err), &err, ERR_ARG,
+	fails_with(store_open(&other, "file://host/dir", NULL,
+			      &err), &err, ERR_ARG,
 		   "file:///", "a URL with a host");
-	fails_with(store_open(&other, "", &err), &err, ERR_NOT_FOUND, "",
+	fails_with(store_open(&other, "", NULL,
+			      &err), &err, ERR_NOT_FOUND, "",
 		   "no name at all");
 	store_close(NULL);
 }
@@ -454,7 +460,8 @@ int main(void)
 	if (!have_openat2())
 		return tap_skip_all("no openat2(2) here (valgrind?)");
 	make_tree();
-	succeeds(store_open(&store, path_of("in"), &err), &err, "open");
+	succeeds(store_open(&store, path_of("in"), NULL,
+			      &err), &err, "open");
 	if (!store)
 		return tap_done();
 	succeeds(store_start(store, &err), &err, "start");
