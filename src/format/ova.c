@@ -15,8 +15,8 @@
 #include "common/checked.h"
 #include "common/cleanup.h"
 #include "common/strbuf.h"
+#include "common/xml.h"
 #include "format/ova-build.h"
-#include "format/xml.h"
 
 /* Unique names. */
 

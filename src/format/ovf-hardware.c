@@ -21,8 +21,8 @@
 
 #include "common/checked.h"
 #include "common/cleanup.h"
+#include "common/xml.h"
 #include "format/ovf-build.h"
-#include "format/xml.h"
 
 #define CONTROLLERS_MAX 256 /* of one machine; more count as unknown */
 

@@ -21,9 +21,9 @@
 
 #include "common/checked.h"
 #include "common/cleanup.h"
+#include "common/xml.h"
 #include "format/ovf-build.h"
 #include "format/ovf.h"
-#include "format/xml.h"
 
 struct kept {
 	struct kept *next;

@@ -7,8 +7,8 @@
 
 #include "common/cleanup.h"
 #include "common/strbuf.h"
+#include "common/xml.h"
 #include "format/ovf.h"
-#include "format/xml.h"
 #include "tests/tap.h"
 
 #define FILES(...) "<References>" __VA_ARGS__ "</References>"

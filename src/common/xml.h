@@ -3,7 +3,8 @@
  *
  * XML from strangers, by libxml2: no network, no DTD and so no entities, a
  * bounded number of nodes. Elements and attributes are found by local name:
- * writers of OVF disagree about namespaces and prefixes, never about these. */
+ * writers of OVF and S3 servers disagree about namespaces and prefixes, never
+ * about these. */
 #ifndef VMIEFS_XML_H
 #define VMIEFS_XML_H
 

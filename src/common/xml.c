@@ -15,7 +15,7 @@
 #include <strings.h>
 
 #include "common/cleanup.h"
-#include "format/xml.h"
+#include "common/xml.h"
 
 #if LIBXML_VERSION >= 21200
 typedef const xmlError reported_error; /* as the library declares it */
