@@ -59,6 +59,11 @@ int store_check(struct store *store, struct error *err)
 	return store->ops->check ? store->ops->check(store, err) : 0;
 }
 
+int store_stats(struct store *store, struct json_t *object, struct error *err)
+{
+	return store->ops->stats ? store->ops->stats(store, object, err) : 0;
+}
+
 void store_close(struct store *store)
 {
 	char *url;
@@ -81,8 +86,8 @@ int store_list(struct store *store, const struct list_args *args,
 
 static int check_key(const char *key, struct error *err)
 {
-	if (!*key || *key == '/')
-		return error_set(err, ERR_NOT_FOUND, "'%s' is no key", key);
+	if (!*key)
+		return error_set(err, ERR_NOT_FOUND, "'' is no key");
 	if (strlen(key) > STORE_KEY_MAX)
 		return error_set(err, ERR_NOT_FOUND,
 				 "a key of %zu bytes is above the limit of %d",

@@ -2,10 +2,10 @@
  * Copyright the vmiefs authors
  *
  * A store holds objects: bytes under keys, as in S3. A key is a byte string
- * without NUL, at most 1024 bytes, segments divided by '/'; it never starts
- * with '/'. Objects are immutable as far as a reader is concerned: an open
- * object is pinned to its ETag, and once the key holds something else every
- * read of it fails with ERR_STALE.
+ * without NUL, 1 to 1024 bytes, segments divided by '/'; they may be empty
+ * (in S3, not in a directory). Objects are immutable as far as a reader is
+ * concerned: an open object is pinned to its ETag, and once the key holds
+ * something else every read of it fails with ERR_STALE.
  *
  * Threads: all functions may be called from any thread, also in parallel on
  * one store or object. Any of them may block on I/O unless it says
@@ -52,6 +52,7 @@ typedef int store_list_fn(void *arg, const struct store_entry *entry,
  * network. A store may always answer ERR_AGAIN. */
 #define STORE_NOWAIT 1u
 
+struct json_t; /* of jansson */
 struct store;
 struct object;
 
@@ -91,6 +92,9 @@ struct store_ops {
 	int (*start)(struct store *store, struct error *err);
 	/* Does it answer, and to us? NULL = it did when it was opened. */
 	int (*check)(struct store *store, struct error *err);
+	/* Add counters to a JSON object; NULL = it has none. */
+	int (*stats)(struct store *store, struct json_t *object,
+		     struct error *err);
 	void (*close)(struct store *store);
 };
 
@@ -140,6 +144,11 @@ int store_start(struct store *store, struct error *err);
 /* Does the store answer, with these credentials? Ends within 30 s. The error
  * names the cause: host, certificate, credentials, bucket, region. */
 int store_check(struct store *store, struct error *err);
+
+/* Add what the store counts (requests, bytes, retries) to object, for
+ * control/stats. Does not block. */
+int store_stats(struct store *store, struct json_t *object,
+		struct error *err);
 
 /* NULL is legal. All objects must be closed. */
 void store_close(struct store *store);

@@ -318,6 +318,25 @@ static int faulty_start(struct store *store, struct error *err)
 	return store_start(((struct faulty_store *)store)->inner, err);
 }
 
+static int faulty_check(struct store *store, struct error *err)
+{
+	return store_check(((struct faulty_store *)store)->inner, err);
+}
+
+static int faulty_stats_json(struct store *store, struct json_t *object,
+			     struct error *err)
+{
+	return store_stats(((struct faulty_store *)store)->inner, object, err);
+}
+
+/* A bucket of a service has no faults. */
+static int faulty_open_bucket(struct store **out, struct store *service,
+			      const char *name, struct error *err)
+{
+	return store_open_bucket(out, ((struct faulty_store *)service)->inner,
+				 name, err);
+}
+
 static void faulty_close(struct store *store)
 {
 	struct faulty_store *self = (struct faulty_store *)store;
@@ -333,7 +352,10 @@ static const struct store_ops faulty_store_ops = {
 	.list = faulty_list,
 	.stat = faulty_stat,
 	.open = faulty_open,
+	.open_bucket = faulty_open_bucket,
 	.start = faulty_start,
+	.check = faulty_check,
+	.stats = faulty_stats_json,
 	.close = faulty_close,
 };
 
