@@ -24,12 +24,43 @@ def probe_seeds(target):
         yield magic[:4].hex() + "-end", bytes(1024) + magic + bytes(504)
 
 
+def option_seeds(target):
+    """Command lines: every form, every type of value, right and wrong."""
+    lines = [
+        "mount /src /mnt",
+        "mount -fv -v /src /mnt --log=/tmp/x --log syslog",
+        "mount -o ro,allow_other,uid=1,gid=2,umask=022 /src /mnt",
+        "mount -omemory=64M,ttl=500ms,timeout=2m,probe-timeout=1h /src /mnt",
+        "mount -o vhd-size=chs,threads=4,readahead=128,service -- /src -x",
+        "mount -o fsname=a\\,b,,noatime,x-systemd.automount,_netdev /s /m",
+        "mount -o memory=99999999999999999999 /src /mnt",
+        "mount -o memory=17592186044416,umask=8 /src /mnt",
+        "mount -o memry=1M,allow_other=yes /src /mnt",
+        "info -j --no-guest --format=vmdk --memory=1G /x.vmdk",
+        "info -f raw -- --odd",
+        "map -ju --threads 2 --vhd-size=chs /x.ova/disk1.vmdk",
+        "check -q --json /x.vhdx",
+        "check --quite /x.vhdx /y",
+        "info -f",
+        "mount -o",
+    ]
+    # pick_command() takes the first byte modulo 4, in this order.
+    first = dict(zip(("mount", "info", "map", "check"), "@ABC"))
+    for number, line in enumerate(lines):
+        words = line.split()
+        words[0] = first[words[0]]
+        yield f"line-{number}", "\0".join(words).encode()
+    yield "long", b"@\0-o\0" + b"fsname=" + b"x" * 70000 + b"\0/s\0/m"
+    yield "many", b"@" + b"\0-onoatime" * 400
+
+
 # Target: the generator module with seeds(), or a function here.
 TARGETS = {
     "fuzz-guest": "guest_seeds",
     "fuzz-gzip": "ova_seeds",
     "fuzz-manifest": "ova_seeds",
     "fuzz-ovf": "ova_seeds",
+    "fuzz-options": option_seeds,
     "fuzz-probe": probe_seeds,
     "fuzz-tar": "ova_seeds",
     "fuzz-vhd": "make_vhd",
