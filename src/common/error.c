@@ -18,6 +18,7 @@ static const struct {
 	[ERR_NONE] = { "none", 0 },
 	[ERR_ARG] = { "invalid", EINVAL },
 	[ERR_NOT_FOUND] = { "not-found", ENOENT },
+	[ERR_EXISTS] = { "exists", EEXIST },
 	[ERR_DENIED] = { "denied", EACCES },
 	[ERR_CORRUPT] = { "corrupt", EIO },
 	[ERR_UNSUPPORTED] = { "unsupported", EOPNOTSUPP },
@@ -61,6 +62,8 @@ static enum error_kind kind_of_errno(int errnum)
 	case ENOENT:
 	case ENOTDIR:
 		return ERR_NOT_FOUND;
+	case EEXIST:
+		return ERR_EXISTS;
 	case EACCES:
 	case EPERM:
 		return ERR_DENIED;

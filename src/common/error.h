@@ -16,6 +16,7 @@ enum error_kind {
 	ERR_NONE = 0,
 	ERR_ARG,         /* the caller's request makes no sense: EINVAL */
 	ERR_NOT_FOUND,   /* no such object, member or name: ENOENT */
+	ERR_EXISTS,      /* the name is taken already: EEXIST */
 	ERR_DENIED,      /* the store refuses: EACCES */
 	ERR_CORRUPT,     /* bytes contradict their format; final: EIO */
 	ERR_UNSUPPORTED, /* understood but not handled: EOPNOTSUPP */
@@ -53,8 +54,9 @@ int error_set(struct error *err, enum error_kind kind, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
 /* As error_set() for a failed system call: the text gets ": strerror", the
- * kind follows errnum (ENOENT -> ERR_NOT_FOUND, EACCES/EPERM -> ERR_DENIED,
- * ENOMEM -> ERR_NOMEM, ESTALE -> ERR_STALE, otherwise ERR_IO). Returns -1. */
+ * kind follows errnum (ENOENT -> ERR_NOT_FOUND, EEXIST -> ERR_EXISTS,
+ * EACCES/EPERM -> ERR_DENIED, ENOMEM -> ERR_NOMEM, ESTALE -> ERR_STALE,
+ * otherwise ERR_IO, which keeps errnum for the user). Returns -1. */
 int error_errno(struct error *err, int errnum, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 

@@ -9,6 +9,7 @@
 
 #include "common/checked.h"
 #include "common/log.h"
+#include "store/sink.h"
 #include "store/store.h"
 
 int store_open(struct store **out, const char *source,
@@ -165,4 +166,24 @@ int object_readv(struct object *object, uint64_t offset,
 				 (unsigned long long)(offset + length));
 	return object->ops->readv(object, offset, iov, iovcnt, flags, &filled,
 				  err);
+}
+
+int store_create(struct sink **out, struct store *store, const char *key,
+		 const struct sink_args *args, struct error *err)
+{
+	*out = NULL;
+	if (check_key(key, err))
+		return -1;
+	if (!store->ops->create)
+		return error_set(err, ERR_UNSUPPORTED,
+				 "%s cannot be written to", store->url);
+	if (args->head_bytes > SINK_HEAD_MAX)
+		return error_set(err, ERR_BUG, "a head of %u bytes is above "
+				 "the limit of %u", args->head_bytes,
+				 SINK_HEAD_MAX);
+	log_debug("create %s/%s", store->url, key);
+	if (store->ops->create(out, store, key, args, err))
+		return -1;
+	(*out)->head_bytes = args->head_bytes;
+	return 0;
 }

@@ -55,6 +55,8 @@ typedef int store_list_fn(void *arg, const struct store_entry *entry,
 struct json_t; /* of jansson */
 struct store;
 struct object;
+struct sink;
+struct sink_args;
 
 struct object_ops {
 	/* Fill all of iov from offset on or fail; the range lies within the
@@ -85,6 +87,9 @@ struct store_ops {
 			  bool *found, struct error *err);
 	int (*open)(struct object **out, struct store *store, const char *key,
 		    const struct object_info *known, struct error *err);
+	/* As store_create(); key and args are checked. NULL = read-only. */
+	int (*create)(struct sink **out, struct store *store, const char *key,
+		      const struct sink_args *args, struct error *err);
 	/* NULL = a bucket is the store whose URL has the name behind it. */
 	int (*open_bucket)(struct store **out, struct store *service,
 			   const char *name, struct error *err);
@@ -180,6 +185,12 @@ void object_close(struct object *object); /* NULL is legal */
 int object_readv(struct object *object, uint64_t offset,
 		 const struct iovec *iov, int iovcnt, unsigned int flags,
 		 struct error *err);
+
+/* Begin a new object under key, which exists only once sink_finish() has
+ * succeeded (store/sink.h). ERR_EXISTS and ERR_STALE as args say, here or
+ * at sink_finish(). */
+int store_create(struct sink **out, struct store *store, const char *key,
+		 const struct sink_args *args, struct error *err);
 
 /* Drivers. Each takes the whole source. */
 int file_store_open(struct store **out, const char *path, struct error *err);

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the vmiefs authors
+ *
+ * A sink takes the bytes of a new object, first to last, and makes the object
+ * appear under its key when it is complete. The life of a sink:
+ *
+ *     store_create() -> { write(), zeroes(), patch() }* -> finish() -> discard()
+ *
+ * What must be filled in at the end lies in the first head_bytes: a store that
+ * only appends (S3 multipart) holds that much back.
+ *
+ * Threads: one call at a time, from any thread; sink_cancel() besides. Calls
+ * may block, and may return before the bytes are stored: only finish() tells
+ * that they are. After the first failure every call fails with its error. */
+#ifndef VMIEFS_SINK_H
+#define VMIEFS_SINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "common/error.h"
+
+#define SINK_HEAD_MAX     (8u << 20)
+#define SINK_SIZE_UNKNOWN UINT64_MAX
+
+struct object_info;
+struct sink;
+
+/* Texts are borrowed until store_create() returns. */
+struct sink_args {
+	bool replace;         /* the key may be taken; otherwise ERR_EXISTS */
+	const char *if_match; /* with replace: ERR_STALE unless the key has
+			       * this ETag when the new object is complete;
+			       * NULL: whatever is there is replaced */
+	uint32_t head_bytes;  /* what patch() may reach: <= SINK_HEAD_MAX */
+	uint64_t size;        /* at most so many bytes come, where that is
+			       * known: a hint for the size of parts */
+};
+
+struct sink_ops {
+	/* Append all of iov, or fail. */
+	int (*write)(struct sink *sink, const struct iovec *iov, int iovcnt,
+		     struct error *err);
+	int (*zeroes)(struct sink *sink, uint64_t length, struct error *err);
+	/* The range was appended before and lies in the head. */
+	int (*patch)(struct sink *sink, uint64_t offset, const void *data,
+		     size_t length, struct error *err);
+	/* Store and publish. At most once, and not after a failure. */
+	int (*finish)(struct sink *sink, struct object_info *info,
+		      struct error *err);
+	/* Optional: see sink_cancel(). */
+	void (*cancel)(struct sink *sink);
+	/* Free; leave nothing behind unless finish() has succeeded. */
+	void (*discard)(struct sink *sink);
+};
+
+/* First member of a driver's own sink; the driver sets ops, the rest is kept
+ * by the functions below. */
+struct sink {
+	const struct sink_ops *ops;
+	uint64_t position;   /* bytes appended so far */
+	uint32_t head_bytes;
+	struct error error;  /* the first failure */
+};
+
+int sink_write(struct sink *sink, const void *data, size_t length,
+	       struct error *err);
+int sink_writev(struct sink *sink, const struct iovec *iov, int iovcnt,
+		struct error *err);
+
+/* Append zeroes. A directory store makes a hole of them. */
+int sink_zeroes(struct sink *sink, uint64_t length, struct error *err);
+
+/* Write over bytes appended before, within the first head_bytes. */
+int sink_patch(struct sink *sink, uint64_t offset, const void *data,
+	       size_t length, struct error *err);
+
+/* The one way to an object: all bytes are stored, then it appears under its
+ * key at once. info (may be NULL) gets what the store now says of it. When
+ * this fails nothing has appeared, but see what the store says of answers
+ * that were lost. */
+int sink_finish(struct sink *sink, struct object_info *info,
+		struct error *err);
+
+/* From any thread: a call that waits ends soon with ERR_CANCELLED, and those
+ * after it. */
+void sink_cancel(struct sink *sink);
+
+/* End of the sink's life: frees it, and drops what was written unless
+ * sink_finish() has succeeded. Always legal; NULL too. */
+void sink_discard(struct sink *sink);
+
+#endif
