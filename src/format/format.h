@@ -27,6 +27,8 @@
 
 struct map;
 struct open_args;
+struct write_args;
+struct writer;
 
 /* Bytes at an offset by which a format is recognised. */
 struct magic {
@@ -44,6 +46,9 @@ struct format {
 	int (*probe)(struct source *source, struct error *err);
 	int (*open)(struct map **out, struct source *source,
 		    const struct open_args *args, struct error *err);
+	/* As writer_new() (writer.h). NULL = is only read. */
+	int (*create)(struct writer **out, const struct write_args *args,
+		      struct error *err);
 };
 
 struct map_ops {
