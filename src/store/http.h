@@ -48,7 +48,8 @@ struct http_request {
 	bool no_proxy;                /* metadata services */
 
 	/* The headers are there. Return -1 with err set to end the transfer
-	 * with that error; for a status of 200 and above only. NULL: none. */
+	 * with that error; for a status of 200 and above only. Called by the
+	 * client's thread: it must not wait. NULL: none. */
 	int (*on_headers)(void *arg, const struct http_response *response,
 			  struct error *err);
 	void *arg;
@@ -70,7 +71,8 @@ struct http_response {
 /* Send it and wait. 0: an answer with any status came whole. -1: no answer,
  * or not all of it: ERR_NETWORK (worth another try: refused, reset, stalled,
  * cut off), ERR_TIMEOUT (timeout_ms passed), ERR_DENIED (certificate), ERR_ARG
- * (URL), what on_headers set. *response is initialised here and is to be
+ * (URL, headers of two lines), ERR_LIMIT (headers above HTTP_HEADERS_MAX),
+ * what on_headers set. *response is initialised here and is to be
  * freed in either case. The text names the host, never the query. */
 int http_perform(struct http *http, const struct http_request *request,
 		 struct http_response *response, struct error *err);
@@ -87,7 +89,7 @@ unsigned int http_retry_after_ms(const struct http_response *response);
 /* The answer's Date in seconds since 1970; 0 = none. */
 int64_t http_date(const struct http_response *response);
 
-/* Counters for control/stats. */
+/* Counters for control/stats, of what has ended. */
 struct http_stats {
 	uint64_t requests, connections, bytes_in, bytes_out;
 };
