@@ -84,6 +84,12 @@ static void add_row(const struct option_row *row, struct strbuf *out)
 	strbuf_free(&text);
 }
 
+/* Is it an option that has a use? */
+static bool is_shown(const struct option_row *row)
+{
+	return row->type != OPTION_IGNORED && row->type != OPTION_REFUSED;
+}
+
 void options_help(const struct command *command, struct strbuf *out)
 {
 	const struct option_row *rows = command->options->rows;
@@ -92,12 +98,12 @@ void options_help(const struct command *command, struct strbuf *out)
 		      command->name, command->options->synopsis,
 		      toupper(command->summary[0]), command->summary + 1);
 	for (const struct option_row *row = rows; row->name; row++)
-		if (row->type != OPTION_IGNORED && row->form == OPTION_LONG)
+		if (is_shown(row) && row->form == OPTION_LONG)
 			add_row(row, out);
 	strbuf_puts(out, "  -h, --help");
 	add_wrapped(out, "show this text", strlen("  -h, --help"));
 	for (const struct option_row *row = rows; row->name; row++)
-		if (row->type != OPTION_IGNORED && row->form == OPTION_MOUNT)
+		if (is_shown(row) && row->form == OPTION_MOUNT)
 			add_row(row, out);
 }
 
@@ -113,7 +119,7 @@ void options_table(const struct command *command, struct strbuf *out)
 	for (; row->name; row++) {
 		char letter[2] = { row->letter ? row->letter : '-', '\0' };
 
-		if (row->type == OPTION_IGNORED)
+		if (!is_shown(row))
 			continue;
 		strbuf_printf(out, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
 			      command->name,

@@ -243,8 +243,20 @@ static int set_row(const struct option_row *row, void *target,
 		return append_to_list(row, target, value, err);
 	case OPTION_IGNORED:
 		return 0;
+	case OPTION_REFUSED:
+		break;
 	}
 	return error_set(err, ERR_BUG, "option %s has no type", row->name);
+}
+
+/* The same for what the user wrote; name may be longer than the row's. */
+static int use_row(const struct option_row *row, void *target,
+		   const char *name, const char *value, struct error *err)
+{
+	if (row->type == OPTION_REFUSED)
+		return error_set(err, ERR_ARG, "%s%s: %s", prefix_of(row),
+				 name, row->help);
+	return set_row(row, target, value, err);
 }
 
 int options_init(const struct option_set *set, void *target,
@@ -315,7 +327,8 @@ static int unknown_option(const struct option_set *set, enum option_form form,
 	size_t n = 0;
 
 	for (const struct option_row *row = set->rows; row->name; row++)
-		if (row->form == form && n < NAMES_MAX)
+		if (row->form == form && n < NAMES_MAX &&
+		    row->type != OPTION_REFUSED)
 			names[n++] = row->name;
 	names[n] = NULL;
 	near = nearest_name(name, names);
@@ -333,7 +346,7 @@ int options_set(const struct option_set *set, void *target,
 
 	if (!row)
 		return unknown_option(set, form, name, err);
-	return set_row(row, target, value, err);
+	return use_row(row, target, name, value, err);
 }
 
 /* "name" or "name=value", which is changed. An empty one is skipped. */
@@ -412,7 +425,7 @@ static int parse_long(const struct option_set *set, void *target,
 		if (!value)
 			return -1;
 	}
-	return set_row(row, target, value, err);
+	return use_row(row, target, copy, value, err);
 }
 
 /* Does this command take -o lists? */
@@ -479,9 +492,11 @@ int options_parse(const struct option_set *set, void *target, int argc,
 		} else if (!only_args && word[0] == '-' && word[1]) {
 			ret = parse_short(set, target, &at, err);
 		} else if (count == set->args_max) {
+			/* The query of a URL may be a secret. */
 			ret = error_set(err, ERR_ARG,
-					"'%s' is one argument too many: %s",
-					word, set->synopsis);
+					"'%.*s' is one argument too many: %s",
+					(int)strcspn(word, "?"), word,
+					set->synopsis);
 		} else {
 			args[count++] = word;
 		}

@@ -30,6 +30,8 @@ enum option_type {
 	OPTION_LIST,     /* char *: "name" or "name=value" is appended with a
 			  * comma; for what libfuse or the kernel handles */
 	OPTION_IGNORED,  /* no member: accepted and without effect (fstab) */
+	OPTION_REFUSED,  /* no member: an error, for which help is the reason;
+			  * the value is in no message */
 };
 
 /* How it is written. */

@@ -365,6 +365,7 @@ static const struct option_row check_rows[] = {
 	{ .name = "quiet", .letter = 'q', .type = OPTION_FLAG,
 	  .offset = offsetof(struct check_options, quiet), .since = "0.1",
 	  .help = "print nothing but problems" },
+	SUBJECT_LAST_ROWS(struct check_options, subject),
 	{ .name = NULL },
 };
 

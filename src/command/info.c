@@ -244,7 +244,7 @@ static int describe(const struct subject *subject, json_t *object,
 	return describe_disks(subject, disks, options, err);
 }
 
-static int run_info(const struct info_options *options, const char *name,
+static int run_info(struct info_options *options, char *name,
 		    struct error *err)
 {
 	struct subject subject;
@@ -295,6 +295,7 @@ static const struct option_row info_rows[] = {
 	{ .name = "no-guest", .type = OPTION_FLAG,
 	  .offset = offsetof(struct info_options, no_guest), .since = "0.1",
 	  .help = "do not look for partitions and file systems" },
+	SUBJECT_LAST_ROWS(struct info_options, subject),
 	{ .name = NULL },
 };
 

@@ -190,7 +190,7 @@ static int map_disks(const struct subject *subject, json_t *disks,
 	return ret;
 }
 
-static int run_map(const struct map_options *options, const char *object,
+static int run_map(struct map_options *options, char *object,
 		   struct error *err)
 {
 	struct subject subject;
@@ -235,6 +235,7 @@ static const struct option_row map_rows[] = {
 	{ .name = "units", .letter = 'u', .type = OPTION_FLAG,
 	  .offset = offsetof(struct map_options, units), .since = "0.1",
 	  .help = "a row for each packed unit instead of each run of them" },
+	SUBJECT_LAST_ROWS(struct map_options, subject),
 	{ .name = NULL },
 };
 

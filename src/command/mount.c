@@ -4,32 +4,45 @@
  * `vmiefs [mount] SOURCE MOUNTPOINT`: its options. */
 #include "config.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "command/remote.h"
 #include "commands.h"
+#include "common/checked.h"
 #include "fs/mount.h"
 #include "options.h"
 
+/* The command line. */
+struct mount_line {
+	struct mount_options mount;
+	struct remote_options remote;
+};
+
+#define AT(member_) offsetof(struct mount_line, mount.member_)
+
 #define FLAG(name_, member_, help_)                                            \
 	{ .name = name_, .form = OPTION_MOUNT, .type = OPTION_FLAG,            \
-	  .offset = offsetof(struct mount_options, member_), .since = "0.1",   \
+	  .offset = AT(member_), .since = "0.1",                               \
 	  .help = help_ }
 
 #define VALUE(name_, type_, member_, argument_, fallback_, unit_, min_, max_,  \
 	      help_)                                                           \
 	{ .name = name_, .form = OPTION_MOUNT, .type = type_,                  \
-	  .offset = offsetof(struct mount_options, member_),                   \
+	  .offset = AT(member_),                                               \
 	  .argument = argument_, .fallback = fallback_, .unit = unit_,         \
 	  .min = min_, .max = max_, .since = "0.1", .help = help_ }
 
 /* An id that is none unless it is given; otherwise_ says what is then. */
 #define ID(name_, member_, argument_, otherwise_, help_)                       \
 	{ .name = name_, .form = OPTION_MOUNT, .type = OPTION_NUMBER,          \
-	  .offset = offsetof(struct mount_options, member_),                   \
+	  .offset = AT(member_),                                               \
 	  .argument = argument_, .fallback = "4294967295",                     \
 	  .fallback_text = otherwise_, .since = "0.1", .help = help_ }
 
 #define KERNEL(name_, help_)                                                   \
 	{ .name = name_, .form = OPTION_MOUNT, .type = OPTION_LIST,            \
-	  .offset = offsetof(struct mount_options, kernel), .since = "0.1",    \
+	  .offset = AT(kernel), .since = "0.1",                                \
 	  .help = help_ }
 
 /* For mount(8), systemd and other readers of fstab: nothing to us. */
@@ -41,17 +54,17 @@ static const char *const vhd_sizes[] = { "current", "chs", NULL };
 static const struct option_row mount_rows[] = {
 	{ .name = "foreground", .form = OPTION_LONG, .letter = 'f',
 	  .type = OPTION_FLAG, .since = "0.1",
-	  .offset = offsetof(struct mount_options, foreground),
+	  .offset = AT(foreground),
 	  .help = "stay in the foreground" },
 	{ .name = "log", .form = OPTION_LONG, .type = OPTION_TEXT,
-	  .offset = offsetof(struct mount_options, log_target),
+	  .offset = AT(log_target),
 	  .argument = "TARGET", .since = "0.1",
 	  .help = "stderr, syslog (which the journal reads), or a file, "
 		  "reopened on SIGHUP; otherwise stderr in the foreground and "
 		  "syslog in the background" },
 	{ .name = "verbose", .form = OPTION_LONG, .letter = 'v',
 	  .type = OPTION_COUNT, .since = "0.1",
-	  .offset = offsetof(struct mount_options, verbosity),
+	  .offset = AT(verbosity),
 	  .help = "log more; twice for debugging" },
 
 	FLAG("allow_other", allow_other, "let other users see the mount"),
@@ -78,7 +91,7 @@ static const struct option_row mount_rows[] = {
 	FLAG("ro", is_read_only, "mount read-only"),
 	FLAG("service", is_service, "the source is a directory of buckets"),
 	{ .name = "threads", .form = OPTION_MOUNT, .type = OPTION_NUMBER,
-	  .offset = offsetof(struct mount_options, threads), .max = 1024,
+	  .offset = AT(threads), .max = 1024,
 	  .argument = "N", .fallback = "0", .fallback_text = "all",
 	  .since = "0.1", .help = "cores to use" },
 	VALUE("timeout", OPTION_DURATION, timeout_ms, "TIME", "120",
@@ -89,7 +102,7 @@ static const struct option_row mount_rows[] = {
 	VALUE("umask", OPTION_OCTAL, umask, "MASK", "0", NULL, 0, 0777,
 	      "permission bits taken from modes 0444 and 0555"),
 	{ .name = "vhd-size", .form = OPTION_MOUNT, .type = OPTION_CHOICE,
-	  .offset = offsetof(struct mount_options, vhd_size),
+	  .offset = AT(vhd_size),
 	  .choices = vhd_sizes, .argument = "WHICH", .fallback = "current",
 	  .since = "0.1", .help = "which of a VHD footer's two sizes the "
 				  "disk has" },
@@ -126,6 +139,7 @@ static const struct option_row mount_rows[] = {
 	IGNORED("user"),
 	IGNORED("users"),
 	IGNORED("x-*"),
+	REMOTE_ROWS(OPTION_MOUNT, struct mount_line, remote),
 	{ .name = NULL },
 };
 
@@ -133,28 +147,59 @@ static const struct option_set mount_set = {
 	.synopsis = "SOURCE MOUNTPOINT [-o OPTION[,...]]",
 	.args_min = 2,
 	.args_max = 2,
-	.target_size = sizeof(struct mount_options),
+	.target_size = sizeof(struct mount_line),
 	.rows = mount_rows,
 };
 
+/* A read must hear from the store what is wrong before its own deadline. */
+static unsigned int store_timeout(const struct mount_line *line)
+{
+	return (unsigned int)min_u64(line->remote.timeout_ms,
+				     line->mount.timeout_ms / 10 * 9);
+}
+
+static int run_line(struct mount_line *line, const char *source,
+		    const char *mountpoint)
+{
+	struct mount_options *mount = &line->mount;
+	struct error err = { 0 };
+
+	mount->source = source;
+	mount->mountpoint = mountpoint;
+	if (remote_is_service(source)) {
+		mount->is_service = true;
+	} else if (mount->is_service && remote_is_url(source)) {
+		fprintf(stderr, "vmiefs mount: -o service: is for a directory "
+			"of directories; s3:// shows all buckets\n");
+		return EXIT_USAGE;
+	}
+	if (remote_fill(&mount->store, &line->remote, &err)) {
+		fprintf(stderr, "vmiefs mount: %s\n", err.text);
+		return EXIT_FAILED;
+	}
+	mount->store.timeout_ms = store_timeout(line);
+	return mount_main(mount);
+}
+
 static int mount_run(const struct command *command, int argc, char **argv)
 {
-	struct mount_options options;
-	char *args[3];
+	struct mount_line line;
+	char *args[3], *source;
 	int status;
 
-	if (!command_begin(command, &options, argc, argv, args, &status))
+	if (!command_begin(command, &line, argc, argv, args, &status))
 		return status;
-	options.source = args[0];
-	options.mountpoint = args[1];
-	status = mount_main(&options);
-	options_free(&mount_set, &options);
+	source = remote_take_source(args[0]);
+	status = source ? run_line(&line, source, args[1]) : EXIT_FAILED;
+	free(source);
+	options_free(&mount_set, &line);
 	return status;
 }
 
 const struct command mount_command = {
 	.name = "mount",
-	.summary = "show a directory of containers as a tree of raw disks",
+	.summary = "show a directory or bucket of containers as a tree of raw "
+		   "disks",
 	.options = &mount_set,
 	.run = mount_run,
 };

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include "command/subject.h"
@@ -113,8 +114,164 @@ static int check_member(const struct subject *subject, struct error *err)
 	return -1;
 }
 
-static int open_all(struct subject *subject, const char *dir,
-		    const struct subject_options *options, struct error *err)
+/* Open and start the store at source. */
+static int open_store(struct subject *subject, const char *source,
+		      const struct store_options *options, struct error *err)
+{
+	if (store_open(&subject->store, source, options, err))
+		return -1;
+	return store_start(subject->store, err);
+}
+
+static int find_local(struct subject *subject, const char *object,
+		      struct error *err)
+{
+	static const char scheme[] = "file://";
+	AUTO_FREE char *path = NULL, *dir = NULL;
+
+	if (!strncmp(object, scheme, strlen(scheme)))
+		object += strlen(scheme);
+	else if (strstr(object, "://"))
+		return error_set(err, ERR_UNSUPPORTED, "%s: give a path, "
+				 "file:///path, s3://bucket/key or an https:// "
+				 "URL", object);
+	path = strdup(object);
+	if (!path)
+		return error_nomem(err);
+	if (split(subject, path, &dir, err))
+		return -1;
+	return open_store(subject, dir, NULL, err);
+}
+
+/* "app.ova/disk.vmdk" is a disk in an OVA, if there is no object of that
+ * name: cut text, and copy the rest (up to an URL's query) into the member.
+ * 1: done, 0: it is nothing of that kind. */
+static int cut_member(char *text, char **member, struct error *err)
+{
+	char *end = text + strcspn(text, "?");
+	char *slash = memrchr(text, '/', (size_t)(end - text));
+	char *start;
+	bool is_in_ova;
+
+	if (!slash || slash == text || slash + 1 == end)
+		return 0;
+	start = memrchr(text, '/', (size_t)(slash - text));
+	*slash = '\0';
+	is_in_ova = container_classify(start ? start + 1 : text) ==
+		    CONTAINER_OVA;
+	*slash = '/';
+	if (!is_in_ova)
+		return 0;
+	*member = strndup(slash + 1, (size_t)(end - slash - 1));
+	if (!*member)
+		return error_nomem(err);
+	memmove(slash, end, strlen(end) + 1);
+	return 1;
+}
+
+/* A store that refuses a name may do so for all: then that is the reason. */
+static int explain(const struct subject *subject, const struct error *why,
+		   struct error *err)
+{
+	if (store_check(subject->store, err))
+		return -1;
+	*err = *why;
+	return -1;
+}
+
+/* s3://bucket/key: a store that is the bucket. */
+static int find_in_bucket(struct subject *subject, char *source,
+			  const struct store_options *options,
+			  struct error *err)
+{
+	char *slash = strchr(source + strlen("s3://"), '/');
+	struct error why = { 0 };
+	int cut;
+
+	if (!slash || !slash[1])
+		return error_set(err, ERR_ARG, "%s is no object; give "
+				 "s3://bucket/key, or mount it", source);
+	subject->key = strdup(slash + 1);
+	if (!subject->key)
+		return error_nomem(err);
+	*slash = '\0';
+	if (open_store(subject, source, options, err))
+		return -1;
+	if (!store_stat(subject->store, subject->key, &subject->info, &why))
+		return 0;
+	cut = cut_member(subject->key, &subject->member, err);
+	if (cut < 0)
+		return -1;
+	if (cut && !store_stat(subject->store, subject->key, &subject->info,
+			       NULL))
+		return 0;
+	return explain(subject, &why, err);
+}
+
+/* The store of a URL has one object: its name. */
+static int take_only_key(void *arg, const struct store_entry *entry,
+			 struct error *err)
+{
+	struct subject *subject = arg;
+
+	free(subject->key);
+	subject->key = strdup(entry->key);
+	subject->info = entry->info;
+	return subject->key ? 0 : error_nomem(err);
+}
+
+static int list_url(struct subject *subject, const char *source,
+		    const struct store_options *options, struct error *err)
+{
+	struct list_args args = { .prefix = "" };
+	AUTO_FREE char *continuation = NULL;
+
+	if (open_store(subject, source, options, err) ||
+	    store_list(subject->store, &args, take_only_key, subject,
+		       &continuation, err))
+		return -1;
+	return subject->key ? 0 : error_set(err, ERR_NOT_FOUND, "there is "
+					    "nothing");
+}
+
+static int find_url(struct subject *subject, char *source,
+		    const struct store_options *options, struct error *err)
+{
+	struct error why = { 0 };
+	int cut;
+
+	if (!list_url(subject, source, options, &why))
+		return 0;
+	cut = cut_member(source, &subject->member, err);
+	if (cut < 0)
+		return -1;
+	if (cut) {
+		store_close(take_ptr(subject->store));
+		if (!list_url(subject, source, options, err))
+			return 0;
+	}
+	*err = why;
+	return -1;
+}
+
+static int find_remote(struct subject *subject, char *object,
+		       struct remote_options *options, struct error *err)
+{
+	AUTO_FREE char *source = remote_take_source(object);
+	struct store_options store;
+
+	prctl(PR_SET_DUMPABLE, 0); /* credentials must not reach a core file */
+	if (!source)
+		return error_nomem(err);
+	if (remote_fill(&store, options, err))
+		return -1;
+	return (!strncmp(source, "s3://", 5) ? find_in_bucket : find_url)(
+		subject, source, &store, err);
+}
+
+static int open_container(struct subject *subject,
+			  const struct subject_options *options,
+			  const struct object_info *known, struct error *err)
 {
 	struct engine_options engine = {
 		.memory_bytes = options->memory_bytes,
@@ -126,32 +283,23 @@ static int open_all(struct subject *subject, const char *dir,
 	};
 
 	if (engine_new(&subject->engine, &engine, err) ||
-	    store_open(&subject->store, dir, NULL, err) ||
-	    store_start(subject->store, err) ||
 	    container_open(&subject->container, subject->engine,
-			   subject->store, subject->key, NULL, &container,
+			   subject->store, subject->key, known, &container,
 			   err))
 		return -1;
 	return check_member(subject, err);
 }
 
-int subject_open(struct subject *subject, const char *object,
-		 const struct subject_options *options, struct error *err)
+int subject_open(struct subject *subject, char *object,
+		 struct subject_options *options, struct error *err)
 {
-	static const char scheme[] = "file://";
-	AUTO_FREE char *path = NULL, *dir = NULL;
+	bool is_remote = remote_is_url(object);
 
 	memset(subject, 0, sizeof(*subject));
-	if (!strncmp(object, scheme, strlen(scheme)))
-		object += strlen(scheme);
-	else if (strstr(object, "://"))
-		return error_set(err, ERR_UNSUPPORTED, "%s: give a path or "
-				 "file:///path", object);
-	path = strdup(object);
-	if (!path)
-		return error_nomem(err);
-	if (split(subject, path, &dir, err) ||
-	    open_all(subject, dir, options, err)) {
+	if ((is_remote ? find_remote(subject, object, &options->remote, err) :
+			 find_local(subject, object, err)) ||
+	    open_container(subject, options, is_remote ? &subject->info : NULL,
+			   err)) {
 		subject_close(subject);
 		return -1;
 	}

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "command/remote.h"
 #include "common/cleanup.h"
 #include "common/error.h"
 #include "disk/container.h"
@@ -22,6 +23,7 @@ struct subject_options {
 	unsigned int vhd_size; /* index into subject_vhd_sizes */
 	uint64_t memory_bytes;
 	unsigned int threads;
+	struct remote_options remote;
 };
 
 extern const char *const subject_vhd_sizes[];
@@ -51,19 +53,25 @@ extern const char *const subject_vhd_sizes[];
 	  .argument = "N", .fallback = "0", .fallback_text = "all",            \
 	  .since = "0.1", .help = "cores to use" }
 
+/* The last rows: see REMOTE_ROWS. */
+#define SUBJECT_LAST_ROWS(owner, field)                                        \
+	REMOTE_ROWS(OPTION_LONG, owner, field.remote)
+
 struct subject {
 	struct engine *engine;
 	struct store *store;
 	struct container *container;
-	char *key;    /* the file's name */
+	char *key;    /* the file's name, or the key in a bucket */
+	struct object_info info; /* of it */
 	char *member; /* one disk of an OVA; NULL: all */
 };
 
-/* Open what `object` names: a path or file:///path, with /MEMBER behind it
- * for one disk of an OVA (".raw" at its end may be there or not). On failure
- * nothing is to be closed. */
-MUST_CHECK int subject_open(struct subject *subject, const char *object,
-			    const struct subject_options *options,
+/* Open what `object` names: a path, file:///path, s3://bucket/key or an
+ * https:// URL, with /MEMBER behind it for one disk of an OVA (".raw" at its
+ * end may be there or not). The query of a URL is wiped from object. On
+ * failure nothing is to be closed. */
+MUST_CHECK int subject_open(struct subject *subject, char *object,
+			    struct subject_options *options,
 			    struct error *err);
 void subject_close(struct subject *subject);
 

@@ -6,9 +6,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -38,8 +40,8 @@ static int wait_for_child(pid_t child, int fd)
 
 int daemon_fork(bool *is_child, int *fd, int *status, struct error *err)
 {
+	pid_t child, parent = getpid();
 	int pipe_fds[2];
-	pid_t child;
 
 	if (pipe2(pipe_fds, O_CLOEXEC))
 		return error_errno(err, errno, "cannot make a pipe");
@@ -54,12 +56,20 @@ int daemon_fork(bool *is_child, int *fd, int *status, struct error *err)
 		close(pipe_fds[0]);
 		setsid();
 		*fd = pipe_fds[1];
+		if (prctl(PR_SET_PDEATHSIG, SIGTERM) || getppid() != parent)
+			return error_set(err, ERR_CANCELLED, "the process "
+					 "that waits for the mount is gone");
 		return 0;
 	}
 	close(pipe_fds[1]);
 	*status = wait_for_child(child, pipe_fds[0]);
 	close(pipe_fds[0]);
 	return 0;
+}
+
+void daemon_detach(void)
+{
+	prctl(PR_SET_PDEATHSIG, 0);
 }
 
 void daemon_ready(int fd, bool keep_stderr)

@@ -12,8 +12,13 @@
 
 /* Fork; no threads may exist. In the parent this waits for the child to call
  * daemon_ready() or to end, and sets *status to what the program is to exit
- * with; *is_child is false. In the child *fd is for daemon_ready(). */
+ * with; *is_child is false. In the child *fd is for daemon_ready(). When who
+ * waits gives up, the child gets SIGTERM. */
 int daemon_fork(bool *is_child, int *fd, int *status, struct error *err);
+
+/* In the thread that forked, once there is something to lose: from now on the
+ * child lives on without its parent. */
+void daemon_detach(void);
 
 /* The child works: let the parent go. Standard descriptors are replaced by
  * /dev/null, stderr only unless it is kept for the log. Closes fd. */

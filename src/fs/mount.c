@@ -300,8 +300,37 @@ static void join_threads(struct mounting *m)
 
 static int serve_session(struct mounting *m, struct error *err)
 {
-	const struct mount_options *o = m->options;
 	int ret;
+
+	if (m->parent_fd >= 0)
+		daemon_detach();
+	if (calls_start(&m->server, err) || start_threads(m, err))
+		return -1;
+	ret = run_loop(m, err);
+	join_threads(m);
+	return ret;
+}
+
+/* Nothing is mounted before the store has answered. Who waits for that may
+ * give up: there is nothing to undo yet, so signals have their usual effect,
+ * in this thread only. */
+static int connect_store(struct mounting *m, const sigset_t *set,
+			 struct error *err)
+{
+	struct store *store = buckets_store(m->server.fs->buckets);
+	int ret;
+
+	if (store_start(store, err))
+		return -1;
+	pthread_sigmask(SIG_UNBLOCK, set, NULL);
+	ret = store_check(store, err);
+	pthread_sigmask(SIG_BLOCK, set, NULL);
+	return ret;
+}
+
+static int prepare(struct mounting *m, const sigset_t *set, struct error *err)
+{
+	const struct mount_options *o = m->options;
 
 	/* Until here what went wrong was for the terminal. */
 	if (log_open(o->log_target ? o->log_target :
@@ -309,12 +338,7 @@ static int serve_session(struct mounting *m, struct error *err)
 		return -1;
 	if (m->parent_fd >= 0 && chdir("/"))
 		return error_errno(err, errno, "/");
-	if (store_start(buckets_store(m->server.fs->buckets), err) ||
-	    calls_start(&m->server, err) || start_threads(m, err))
-		return -1;
-	ret = run_loop(m, err);
-	join_threads(m);
-	return ret;
+	return connect_store(m, set, err);
 }
 
 static int serve(struct mounting *m, struct store *store, struct error *err)
@@ -325,7 +349,6 @@ static int serve(struct mounting *m, struct store *store, struct error *err)
 
 	block_signals(&set);
 	raise_descriptor_limit();
-	prctl(PR_SET_DUMPABLE, 0); /* credentials must not reach a core file */
 	if (fs_new(&server->fs, m->options, store, err))
 		return -1;
 	pthread_mutex_init(&server->lock, NULL);
@@ -333,7 +356,7 @@ static int serve(struct mounting *m, struct store *store, struct error *err)
 	pthread_cond_init(&server->interrupted, NULL);
 	ring_init(&server->active);
 	ring_init(&server->handles);
-	ret = start_session(m, err);
+	ret = prepare(m, &set, err) || start_session(m, err) ? -1 : 0;
 	if (!ret) {
 		ret = serve_session(m, err);
 		end_session(m);
@@ -369,8 +392,9 @@ int mount_main(const struct mount_options *options)
 	bool is_child = true;
 	int status = 0;
 
+	prctl(PR_SET_DUMPABLE, 0); /* credentials must not reach a core file */
 	log_set_level(level_of(options->verbosity));
-	if (store_open(&store, options->source, NULL, &err))
+	if (store_open(&store, options->source, &options->store, &err))
 		return complain(&err, EXIT_STATUS_FAILED);
 	if (mount_point_check(options->mountpoint, directory_of(store),
 			      &mountpoint, &err)) {

@@ -8,16 +8,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "store/store.h"
+
 /* Filled from the table in src/command/mount.c, which has the defaults. */
 struct mount_options {
-	const char *source;     /* "file:///dir", a path */
+	const char *source;     /* "file:///dir", a path, "s3://bucket" */
+	struct store_options store;
 	const char *mountpoint;
 
 	bool foreground;
 	unsigned int verbosity; /* 0 = warnings, 1 = info, 2 = debug */
 	char *log_target;       /* NULL: stderr, or syslog for a daemon */
 
-	bool is_service;            /* -o service */
+	bool is_service;            /* -o service, or s3:// */
 	uint64_t memory_bytes;      /* -o memory= */
 	unsigned int threads;       /* -o threads=; 0 = one per core */
 	unsigned int timeout_ms;    /* -o timeout=: of one read */

@@ -117,7 +117,9 @@ def test_refusals(top):
             ("no container", html, "page.vmdk"),
             ("a missing file", os.path.join(top, "none.vmdk"), "none.vmdk"),
             ("a directory", top, "is a directory"),
-            ("another scheme", "s3://bucket/key.vmdk", "s3://bucket/key")):
+            ("another scheme", "gopher://host/disk.vmdk", "s3://bucket/key"),
+            ("a bucket", "s3://bucket", "s3://bucket is no object"),
+            ("a bucket with a slash", "s3://bucket/", "is no object")):
         status, out, err = vmiefs("map", path)
         tap.ok(status == 1 and not out and want in err and
                err.startswith("vmiefs map: ") and err.count("\n") == 1,

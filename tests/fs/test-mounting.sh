@@ -33,6 +33,11 @@ refused 2 "unknown option -o memroy; did you mean -o memory" "$s" "$m" \
 	-o memroy=1G
 refused 2 "memory=1: must lie between 16M" "$s" "$m" -o memory=1
 refused 2 "an argument is missing" "$s" -o ro
+refused 2 "-o secret_key: keys and passwords are no options.*profile=NAME" \
+	"$s" "$m" -o secret_key=abc
+refused 2 "-o service: is for a directory" "s3://bucket" "$m" -o service
+refused 1 "ca-bundle=$tmp/none: No such file" "s3://bucket" "$m" \
+	-o "ca-bundle=$tmp/none"
 refused 1 "cannot open log file" "$s" "$m" --log "$tmp/no/log"
 is "$(ls "$m")" "" "and nothing is mounted"
 

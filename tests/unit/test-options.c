@@ -56,6 +56,10 @@ static const struct option_row rows[] = {
 	{ .name = "noatime", .form = OPTION_MOUNT, .type = OPTION_LIST,
 	  .offset = AT(kernel), .since = "0.1", .help = "no atime" },
 	{ .name = "x-*", .form = OPTION_MOUNT, .type = OPTION_IGNORED },
+	{ .name = "secret*", .form = OPTION_MOUNT, .type = OPTION_REFUSED,
+	  .help = "who would say that aloud" },
+	{ .name = "secret*", .type = OPTION_REFUSED,
+	  .help = "who would say that aloud" },
 	{ .name = NULL },
 };
 
@@ -152,6 +156,10 @@ static void test_mistakes(void)
 		{ "-o", "caching=yes", "takes no value" },
 		{ "--jobs=0", "x", "must lie between 1 and 64" },
 		{ "--jobs=5000000000", "x", "must lie between 1 and 64" },
+		{ "-o", "secret_key=xyz", "-o secret_key: who would say" },
+		{ "-o", "secret", "-o secret: who would say" },
+		{ "--secret-key=xyz", "x", "--secret-key: who would say" },
+		{ "--secret-key", "xyz", "--secret-key: who would say" },
 		{ "a", "b", "'c' is one argument too many" },
 	};
 
@@ -164,8 +172,23 @@ static void test_mistakes(void)
 
 		fails_with(parse(&t, args, words, &err), &err, ERR_ARG,
 			   cases[i].want, cases[i].want);
+		ok(!strstr(err.text, "xyz"), "nothing secret is repeated");
 		options_free(&set, &t);
 	}
+}
+
+/* What may stand in the query of a URL is in no message. */
+static void test_query(void)
+{
+	const char *words[] = { "test", "a", "b", "https://h/p?x=secret",
+				NULL };
+	struct target t;
+	struct error err;
+	char *args[3];
+
+	fails_with(parse(&t, args, words, &err), &err, ERR_ARG,
+		   "'https://h/p' is one argument too many", "one too many");
+	options_free(&set, &t);
 }
 
 static void test_ends(void)
@@ -199,6 +222,7 @@ static void test_help(void)
 	ok(strstr(out.data, "(default: that of the shell)"), "in words");
 	ok(strstr(out.data, "sort by: name, size"), "choices");
 	ok(!strstr(out.data, "x-*"), "ignored options are not explained");
+	ok(!strstr(out.data, "secret"), "nor are those that are refused");
 	for (char *at = out.data; *at; at += strspn(at, "\n")) {
 		if (strcspn(at, "\n") > 79)
 			ok(false, "too wide: %.100s", at);
@@ -229,6 +253,7 @@ int main(void)
 	test_defaults();
 	test_forms();
 	test_mistakes();
+	test_query();
 	test_ends();
 	test_help();
 	test_nearest();

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the vmiefs authors
+ *
+ * Options of remote stores. */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "command/remote.h"
+
+/* In the order of enum s3_addressing. */
+const char *const remote_addressings[] = { "auto", "path", "virtual", NULL };
+
+const char remote_no_secrets[] =
+	"keys and passwords are no options, since every user could see them; "
+	"name a profile of ~/.aws/credentials (profile=NAME), or set "
+	"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment";
+
+bool remote_is_url(const char *source)
+{
+	return !strncmp(source, "s3://", 5) || !strncmp(source, "https://", 8);
+}
+
+bool remote_is_service(const char *source)
+{
+	return !strcmp(source, "s3://");
+}
+
+int remote_fill(struct store_options *out, struct remote_options *options,
+		struct error *err)
+{
+	if (options->ca_bundle) {
+		char *real = realpath(options->ca_bundle, NULL);
+
+		if (!real)
+			return error_errno(err, errno, "ca-bundle=%s",
+					   options->ca_bundle);
+		free(options->ca_bundle);
+		options->ca_bundle = real;
+	}
+	*out = (struct store_options){
+		.timeout_ms = options->timeout_ms,
+		.endpoint = options->endpoint,
+		.region = options->region,
+		.profile = options->profile,
+		.ca_bundle = options->ca_bundle,
+		.addressing = (enum s3_addressing)options->addressing,
+		.is_anonymous = options->is_anonymous,
+		.requester_pays = options->requester_pays,
+		.unsigned_payload = options->unsigned_payload,
+	};
+	return 0;
+}
+
+char *remote_take_source(char *word)
+{
+	char *copy = strdup(word);
+	char *query = strchr(word, '?');
+
+	if (copy && query && remote_is_url(word))
+		memset(query, '\0', strlen(query));
+	return copy;
+}
