@@ -91,11 +91,15 @@ static int open_key(const struct file_store *self, const char *key, int flags,
 	return open_beneath(self, key, flags, err);
 }
 
+static int64_t mtime_ns(const struct stat *st)
+{
+	return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+}
+
 static void fill_info(struct object_info *info, const struct stat *st)
 {
 	info->size = (uint64_t)st->st_size;
-	info->mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 +
-			 st->st_mtim.tv_nsec;
+	info->mtime_ns = mtime_ns(st);
 	snprintf(info->etag, sizeof(info->etag), "%llx-%llx-%llx",
 		 (unsigned long long)st->st_ino,
 		 (unsigned long long)st->st_size,
@@ -127,16 +131,16 @@ static int file_stat(struct store *store, const char *key,
 /* Still the object that was opened? */
 static int check_pinned(const struct file_object *self, struct error *err)
 {
-	struct object_info now;
+	const struct object_info *info = &self->object.info;
 	struct stat st;
 
 	if (fstat(self->fd, &st))
 		return error_errno(err, errno, "cannot stat");
-	fill_info(&now, &st);
 	if (st.st_nlink == 0)
 		return error_set(err, ERR_STALE,
 				 "was deleted or replaced while open");
-	if (strcmp(now.etag, self->object.info.etag) != 0)
+	if ((uint64_t)st.st_size != info->size ||
+	    mtime_ns(&st) != info->mtime_ns)
 		return error_set(err, ERR_STALE, "was changed while open");
 	return 0;
 }
