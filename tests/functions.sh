@@ -21,6 +21,7 @@ tap_count=0
 tap_failed=0
 tap_done=no
 exit_commands=()
+mounts=()
 
 # A scratch directory of the test's own, removed when it ends.
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/vmiefs-test.XXXXXX") || exit 99
@@ -170,25 +171,78 @@ wait_until() {
 	done
 }
 
+# Those that tests/s3/store.sh replaces, where VMIEFS_TEST_STORE names an S3
+# server: what a test mounts then lies in a bucket there.
+#
+# publish_store DIR [OPTION...]: what is mounted for DIR, in store_source, and
+# with which options, in store_options.
+publish_store() {
+	store_source=$1
+	store_options=("${@:2}")
+}
+
+# store_changed DIR: the test has changed files of a mounted directory.
+store_changed() {
+	:
+}
+
+# after_mounting MOUNTPOINT: what is set of each mount.
+after_mounting() {
+	:
+}
+
+# before_unmounting MOUNTPOINT: what is checked of each mount at its end.
+before_unmounting() {
+	:
+}
+
+# need_directory WHY: skip the whole test where the store is no directory.
+need_directory() {
+	:
+}
+
 # mount_vmiefs SOURCE MOUNTPOINT [OPTION...]: mount (returns when the mount
 # works) and unmount at the end of the test. Nothing is left when it fails.
 mount_vmiefs() {
-	local dir=$2
+	mount_program vmiefs "$@"
+}
+
+# mount_program PROGRAM SOURCE MOUNTPOINT [OPTION...]: the same by another one.
+mount_program() {
+	local program=$1 dir=$3
 
 	mkdir -p "$dir"
-	vmiefs "$@" || return
+	publish_store "$2" "${@:4}" || return
+	"$program" "$store_source" "$dir" "${store_options[@]}" || return
+	mounts+=("$dir")
 	at_exit unmount_vmiefs "$dir"
+	after_mounting "$dir"
+}
+
+# The process that serves a mount.
+daemon_of() {
+	pgrep -f "^[^ ]*vmiefs[^ ]* [^ ]+ $1( |\$)" | head -n 1
 }
 
 # Unmount and wait until the daemon has let go. Legal when not mounted.
 unmount_vmiefs() {
 	mountpoint -q "$1" || return 0
+	[ "$tap_done" = yes ] || before_unmounting "$1"
 	fusermount3 -u "$1" || fusermount3 -u -z "$1"
 }
 
 done_testing() {
+	local dir
+
+	for dir in "${mounts[@]}"; do
+		! mountpoint -q "$dir" || before_unmounting "$dir"
+	done
 	echo "1..$tap_count"
 	tap_done=yes
 	[ $tap_failed = 0 ]
 	exit
 }
+
+if [ -n "${VMIEFS_TEST_STORE-}" ]; then
+	. "$top_srcdir/tests/s3/store.sh"
+fi

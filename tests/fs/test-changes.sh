@@ -44,6 +44,7 @@ check() {
 	esac
 	for change in replaced deleted truncated written; do
 		cp "$tmp/$object" "$file"
+		store_changed "$tmp/store"
 		coproc R { exec "$PYTHON" -c "$reader" "$m/disks/$file_in" \
 			"$tmp/v1"; }
 		echo 0 >&"${R[1]}"
@@ -57,6 +58,7 @@ check() {
 		written) printf changed | dd of="$file" bs=1 seek=2000000 \
 			  conv=notrunc 2> /dev/null ;;
 		esac
+		store_changed "$tmp/store"
 		# Far away from what the first read took along.
 		echo 3900000 >&"${R[1]}"
 		read -r second <&"${R[0]}"
@@ -66,9 +68,11 @@ check() {
 	done
 	cp "$tmp/$new" "$file.new"
 	mv "$file.new" "$file"
+	store_changed "$tmp/store"
 	ok "$name ($options): the new bytes" \
 		wait_until 3 cmp "$m/disks/$file_in" "$tmp/v2"
 	rm "$file"
+	store_changed "$tmp/store"
 	ok "$name ($options): gone" \
 		wait_until 3 eval '! stat "$m/disks/$file_in"'
 }
@@ -89,10 +93,12 @@ m=$tmp/mnt
 mount_vmiefs "$tmp/store" "$m" -o ttl=1 || exit
 is "$(ls "$m/disks")" "" "an empty directory"
 cp "$tmp/v1" "$tmp/store/new.img"
+store_changed "$tmp/store"
 ok "a new object is seen soon" wait_until 3 test -f "$m/disks/new.img"
 ino=$(stat -c %i "$m/disks/new.img")
 is "$(stat -c %i "$m/disks/new.img")" "$ino" "one identity, one inode"
 cp "$tmp/v2" "$tmp/store/new.img"
+store_changed "$tmp/store"
 ok "new bytes, new inode" wait_until 3 eval \
 	'[ "$(stat -c %i "$m/disks/new.img")" != '"$ino"' ]'
 done_testing

@@ -19,8 +19,7 @@ for i in $(seq -w 1000); do
 	ln "$s/a/disk-$i.vmdk" "$s/b/disk-$i.vmdk"
 done
 VMIEFS_TEST_FAULTS="delay=20,log=$tmp/calls" \
-	"$top_builddir/tests/vmiefs-faulty" "$s" "$m" || exit
-at_exit unmount_vmiefs "$m"
+	mount_program "$top_builddir/tests/vmiefs-faulty" "$s" "$m" || exit
 
 # Milliseconds that a command takes.
 took() {

@@ -7,6 +7,7 @@
 # shellcheck disable=SC2016 # evaluated later
 . "${0%/*}/../functions.sh"
 need_fuse
+need_directory "about command lines for directories"
 need_root
 need unshare mount
 [ -x /sbin/mount.fuse3 ] || skip_all "mount.fuse3 is missing"

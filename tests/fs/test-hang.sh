@@ -16,8 +16,8 @@ hang=$tmp/hang
 m=$tmp/mnt
 export VMIEFS_TEST_FAULTS="key=slow*,on=read,hang-file=$hang"
 mkdir "$m"
-"$top_builddir/tests/vmiefs-faulty" "$tmp/store" "$m" -o ttl=0 || exit
-at_exit unmount_vmiefs "$m"
+mount_program "$top_builddir/tests/vmiefs-faulty" "$tmp/store" "$m" \
+	-o ttl=0 || exit
 at_exit rm -f "$hang"
 
 # Milliseconds that a command takes.

@@ -6,6 +6,7 @@
 # the daemon's memory stays bounded.
 . "${0%/*}/../functions.sh"
 need_fuse
+need_directory "100,000 uploads; test-listing.sh has the keys"
 s=$tmp/store
 m=$tmp/mnt
 "$PYTHON" -c '
@@ -17,7 +18,7 @@ for i in range(100000):
     os.close(os.open(name, os.O_CREAT | os.O_WRONLY))
 ' "$s"
 mount_vmiefs "$s" "$m" -o memory=64M,ttl=60 || exit
-daemon=$(pgrep -f "vmiefs $s $m")
+daemon=$(daemon_of "$m")
 # Memory of the daemon in MiB: now or at its peak.
 rss() {
 	awk "/^$1:/ { print int(\$2 / 1024) }" "/proc/$daemon/status"

@@ -25,7 +25,7 @@ os.link(top + "/raw", top + "/store/48.img")
 os.link(top + "/raw", top + "/store/49.raw")
 PYTHON
 mount_vmiefs "$s" "$m" -o memory=64M || exit
-daemon=$(pgrep -f "vmiefs $s $m")
+daemon=$(daemon_of "$m")
 is "$(find "$m/disks" -type f | wc -l)" 50 "fifty disks"
 want=$(sha256sum < "$tmp/raw")
 pids=()

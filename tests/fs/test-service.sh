@@ -37,5 +37,6 @@ fails "a link out of the service is no bucket" "No such file" \
 fails "nor is a link into another bucket a prefix" "No such file" \
 	cat "$m/disks/one/link/b.img"
 mkdir "$s/three"
+store_changed "$s"
 ok "a new bucket appears" wait_until 3 test -d "$m/disks/three"
 done_testing

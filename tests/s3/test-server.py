@@ -153,7 +153,8 @@ def listed(client, query):
 def check_listing(client):
     """Pages, delimiters, encodings."""
     names, pages = listed(client, "max-keys=2&delimiter=/")
-    tap.same((sorted(names), pages), (["empty/", "f1", "f2", "odd keys/", "sub/"], 3),
+    tap.same((sorted(names), pages),
+             (["empty/", "f1", "f2", "odd keys/", "sub/"], 3),
              "pages of one level")
     tap.same(listed(client, "prefix=sub/&encoding-type=url")[0],
              ["sub/a.img", "sub/b.img"], "a prefix")

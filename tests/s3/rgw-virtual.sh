@@ -1,0 +1,13 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the vmiefs authors
+#
+# A part of them over radosgw, buckets as host names.
+. "${0%/*}/../functions.sh"
+. "$top_srcdir/tests/s3/run.sh"
+
+run_over rgw-virtual \
+	fs/test-changes.sh \
+	fs/test-service.sh \
+	fs/test-tree.sh \
+	tools-compat/holes.sh

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the vmiefs authors
+#
+# run_over STORE TEST...: tests of the tree with their store in a bucket
+# (store.sh), all on one server; one check each. Sourced behind functions.sh.
+# shellcheck shell=bash disable=SC2034,SC2154
+
+# How many checks of a kind a log of TAP has.
+checks_of() {
+	grep -cE "$1" "$tmp/output"
+}
+
+# run_one TEST: pass, fail or skip as it did.
+run_one() {
+	local test=$1 status begin=$SECONDS level=debug
+	# One test looks at the level itself.
+	[ "$test" != fs/test-control.sh ] || level=
+
+	VMIEFS_TEST_LEVEL=$level TMPDIR=$tmp timeout -k 30 900 \
+		bash "$top_srcdir/tests/$test" >"$tmp/output" 2>&1
+	status=$?
+	test="$test ($((SECONDS - begin)) s)"
+	if grep -q '^1\.\.0 # SKIP' "$tmp/output"; then
+		skip "$test" "$(sed -n 's/^1..0 # SKIP //p' "$tmp/output")"
+	elif [ $status = 0 ] && [ "$(checks_of '^not ok')" = 0 ]; then
+		pass "$test: $(checks_of '^ok') checks"
+		sed -n 's/^ok .* # SKIP/# &/p' "$tmp/output"
+	else
+		fail "$test: exit status $status" \
+			"$(grep -vE '^ok ' "$tmp/output")"
+	fi
+	is "$("$PYTHON" "$top_srcdir/tests/s3/find_secrets.py" \
+		/nowhere self "$tmp/output")" "" "$test prints no secret"
+}
+
+run_over() {
+	export VMIEFS_TEST_STORE=$1
+	shift
+	need_fuse
+	. "$top_srcdir/tests/s3/store.sh"
+	for test; do
+		run_one "$test"
+	done
+	done_testing
+}
