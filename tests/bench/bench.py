@@ -27,6 +27,7 @@ DIRECTORY = os.environ.get("BENCH_DIR", "/var/tmp/vmiefs-bench")
 RUNS = int(os.environ.get("BENCH_RUNS", "1" if QUICK else "5"))
 PARTS = os.environ.get("BENCH_PARTS", "sequential,random,sparse,list")
 ONLY = os.environ.get("BENCH_ONLY", "")  # formats, by commas
+RANDOM = os.environ.get("BENCH_RANDOM", "4:1,4:16,64:1,64:16")
 OPTIONS = os.environ.get("BENCH_OPTIONS", "")
 # As src/fs/ mounts: past the kernel's cache, with descriptors of their own.
 PASSTHROUGH = os.environ.get("BENCH_PASSTHROUGH",
@@ -244,7 +245,8 @@ def show_sequential(fmt, results, limit, report):
 
 
 def random_reads(ours, everything, report):
-    for kib, depth in ((4, 1), (4, 16), (64, 1), (64, 16)):
+    for setting in RANDOM.split(","):
+        kib, depth = map(int, setting.split(":"))
         rows = {}
         for fmt, image in everything.items():
             for program in [ours] + programs.peers():
