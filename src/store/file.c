@@ -21,12 +21,7 @@
 
 #include "common/checked.h"
 #include "common/pool.h"
-#include "store/store.h"
-
-struct file_store {
-	struct store store;
-	int root; /* directory descriptor */
-};
+#include "store/file.h"
 
 struct file_object {
 	struct object object;
@@ -48,10 +43,8 @@ static int open_failed(struct error *err)
 	return error_errno(err, errno, "cannot open");
 }
 
-/* Open key below the root. Symbolic links are followed as long as they stay
- * below it. */
-static int open_beneath(const struct file_store *self, const char *key,
-			int flags, struct error *err)
+int file_open_beneath(const struct file_store *self, const char *key,
+		      int flags, struct error *err)
 {
 	struct open_how how = {
 		.flags = (unsigned int)flags | O_CLOEXEC,
@@ -66,15 +59,21 @@ static int open_beneath(const struct file_store *self, const char *key,
 	return fd < 0 ? open_failed(err) : fd;
 }
 
+bool file_is_hidden(const char *name)
+{
+	return !strncmp(name, FILE_HIDDEN_PREFIX, strlen(FILE_HIDDEN_PREFIX));
+}
+
 /* Two keys must not name one file: empty segments, "." and ".." are in no key
  * of this store. */
-static int check_segments(const char *key, struct error *err)
+int file_check_key(const char *key, struct error *err)
 {
 	for (const char *at = key;; at++) {
 		size_t len = strcspn(at, "/");
 
 		if (len == 0 || (len == 1 && at[0] == '.') ||
-		    (len == 2 && at[0] == '.' && at[1] == '.'))
+		    (len == 2 && at[0] == '.' && at[1] == '.') ||
+		    file_is_hidden(at))
 			return error_set(err, ERR_NOT_FOUND, "'%s' is no key",
 					 key);
 		at += len;
@@ -83,12 +82,12 @@ static int check_segments(const char *key, struct error *err)
 	}
 }
 
-static int open_key(const struct file_store *self, const char *key, int flags,
-		    struct error *err)
+int file_open_key(const struct file_store *self, const char *key, int flags,
+		  struct error *err)
 {
-	if (check_segments(key, err))
+	if (file_check_key(key, err))
 		return -1;
-	return open_beneath(self, key, flags, err);
+	return file_open_beneath(self, key, flags, err);
 }
 
 static int64_t mtime_ns(const struct stat *st)
@@ -96,7 +95,7 @@ static int64_t mtime_ns(const struct stat *st)
 	return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
 }
 
-static void fill_info(struct object_info *info, const struct stat *st)
+void file_fill_info(struct object_info *info, const struct stat *st)
 {
 	info->size = (uint64_t)st->st_size;
 	info->mtime_ns = mtime_ns(st);
@@ -115,7 +114,7 @@ static int regular_info(int fd, struct object_info *info, struct error *err)
 		return error_errno(err, errno, "cannot stat");
 	if (!S_ISREG(st.st_mode))
 		return error_set(err, ERR_NOT_FOUND, "is not a regular file");
-	fill_info(info, &st);
+	file_fill_info(info, &st);
 	return 0;
 }
 
@@ -123,7 +122,7 @@ static int file_stat(struct store *store, const char *key,
 		     struct object_info *info, struct error *err)
 {
 	struct file_store *self = (struct file_store *)store;
-	AUTO_CLOSE int fd = open_key(self, key, O_PATH, err);
+	AUTO_CLOSE int fd = file_open_key(self, key, O_PATH, err);
 
 	return fd < 0 ? -1 : regular_info(fd, info, err);
 }
@@ -166,8 +165,7 @@ static ssize_t read_some(const struct file_object *self, uint64_t offset,
 	return n;
 }
 
-/* Go on after a short read: skip what was filled. */
-static void advance(struct iovec **iov, int *iovcnt, size_t n)
+void file_advance(struct iovec **iov, int *iovcnt, size_t n)
 {
 	while (*iovcnt && n >= (*iov)->iov_len) {
 		n -= (*iov)->iov_len;
@@ -194,7 +192,7 @@ static int read_rest(const struct file_object *self, uint64_t offset,
 	for (size_t n = done;;) {
 		ssize_t more;
 
-		advance(&rest, &iovcnt, n);
+		file_advance(&rest, &iovcnt, n);
 		offset += n;
 		if (!iovcnt)
 			return 0;
@@ -259,7 +257,7 @@ static int file_open(struct object **out, struct store *store,
 	if (!object)
 		return error_nomem(err);
 	/* O_NONBLOCK: opening a FIFO must not wait for its writer. */
-	fd = open_key(self, key, O_RDONLY | O_NONBLOCK | O_NOCTTY, err);
+	fd = file_open_key(self, key, O_RDONLY | O_NONBLOCK | O_NOCTTY, err);
 	if (fd < 0 || regular_info(fd, &object->object.info, err))
 		return -1;
 	if (known && strcmp(known->etag, object->object.info.etag) != 0)
@@ -300,14 +298,14 @@ static mode_t look_at(const struct listing *ls, int dir_fd, const char *name,
 		return 0;
 	if (S_ISLNK(st.st_mode)) {
 		AUTO_CLOSE int target =
-			open_beneath(ls->store, ls->key, O_PATH, NULL);
+			file_open_beneath(ls->store, ls->key, O_PATH, NULL);
 
 		if (target < 0 || fstat(target, &st))
 			return 0;
 		if (S_ISDIR(st.st_mode) && !ls->args->delimiter)
 			return 0; /* a loop of links must end */
 	}
-	fill_info(info, &st);
+	file_fill_info(info, &st);
 	return st.st_mode;
 }
 
@@ -342,7 +340,8 @@ static int list_entries(struct listing *ls, DIR *stream, const char *filter,
 		size_t len = dir_len + strlen(name);
 
 		if (!strcmp(name, ".") || !strcmp(name, "..") ||
-		    strncmp(name, filter, filter_len) != 0)
+		    strncmp(name, filter, filter_len) != 0 ||
+		    file_is_hidden(name))
 			continue;
 		if (len > STORE_KEY_MAX)
 			continue; /* no key can be that long */
@@ -357,8 +356,8 @@ static int list_entries(struct listing *ls, DIR *stream, const char *filter,
 /* The folder ls->key ("" or "a/b/"); one that is not there is empty. */
 static int list_dir(struct listing *ls, const char *filter, struct error *err)
 {
-	int fd = open_beneath(ls->store, ls->key[0] ? ls->key : ".",
-			      O_RDONLY | O_DIRECTORY, NULL);
+	int fd = file_open_beneath(ls->store, ls->key[0] ? ls->key : ".",
+				   O_RDONLY | O_DIRECTORY, NULL);
 	DIR *stream;
 	int ret;
 
@@ -400,7 +399,7 @@ static int file_has_prefix(struct store *store, const char *prefix,
 
 	if (!dir)
 		return error_nomem(err);
-	fd = open_key(self, dir, O_PATH | O_DIRECTORY, &own);
+	fd = file_open_key(self, dir, O_PATH | O_DIRECTORY, &own);
 	*found = fd >= 0;
 	/* A link that leads out is not listed either. */
 	if (fd >= 0 || own.kind == ERR_NOT_FOUND || own.kind == ERR_DENIED)
@@ -423,6 +422,7 @@ static const struct store_ops file_store_ops = {
 	.stat = file_stat,
 	.has_prefix = file_has_prefix,
 	.open = file_open,
+	.create = file_create,
 	.close = file_close,
 };
 

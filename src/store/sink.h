@@ -4,7 +4,7 @@
  * A sink takes the bytes of a new object, first to last, and makes the object
  * appear under its key when it is complete. The life of a sink:
  *
- *     store_create() -> { write(), zeroes(), patch() }* -> finish() -> discard()
+ *     store_create() -> { write, zeroes, patch }* -> finish -> discard
  *
  * What must be filled in at the end lies in the first head_bytes: a store that
  * only appends (S3 multipart) holds that much back.

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the vmiefs authors
+ *
+ * A directory as a store: what its reading and its writing share. Internal to
+ * the driver. */
+#ifndef VMIEFS_FILE_H
+#define VMIEFS_FILE_H
+
+#include <sys/stat.h>
+
+#include "store/store.h"
+
+struct sink_args;
+
+/* Files whose name starts so are being written, or were left by a writer that
+ * was killed: they are no objects. */
+#define FILE_HIDDEN_PREFIX ".vmiefs-part-"
+
+struct file_store {
+	struct store store;
+	int root; /* directory descriptor */
+};
+
+/* Open key below the root. Symbolic links are followed as long as they stay
+ * below it. A descriptor, or -1 with errno as openat2() left it. */
+int file_open_beneath(const struct file_store *self, const char *key,
+		      int flags, struct error *err);
+
+/* As above, for a key that is checked to be one: no empty segments, no "."
+ * and "..", no hidden file. */
+int file_open_key(const struct file_store *self, const char *key, int flags,
+		  struct error *err);
+int file_check_key(const char *key, struct error *err);
+
+bool file_is_hidden(const char *name);
+void file_fill_info(struct object_info *info, const struct stat *st);
+
+/* Go on after a call that moved n bytes: skip them. */
+void file_advance(struct iovec **iov, int *iovcnt, size_t n);
+
+/* store_ops.create (file-sink.c). */
+int file_create(struct sink **out, struct store *store, const char *key,
+		const struct sink_args *args, struct error *err);
+
+#endif
