@@ -178,8 +178,10 @@ static int map_disks(const struct subject *subject, json_t *disks,
 		if (!subject_selects(subject, disk))
 			continue;
 		if (!disk->map) {
-			if (!ret)
+			if (!ret) {
 				*err = disk->error;
+				error_prefix(err, "%s", disk->name);
+			}
 			ret = -1;
 			continue;
 		}

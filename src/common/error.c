@@ -133,6 +133,22 @@ int error_to_errno(const struct error *err)
 	return kinds[err->kind].errnum;
 }
 
+bool error_is_passing(enum error_kind kind)
+{
+	switch (kind) {
+	case ERR_NOMEM:
+	case ERR_IO:
+	case ERR_NETWORK:
+	case ERR_TIMEOUT:
+	case ERR_STALE:
+	case ERR_AGAIN:
+	case ERR_CANCELLED:
+		return true;
+	default:
+		return false;
+	}
+}
+
 const char *error_kind_name(enum error_kind kind)
 {
 	return kinds[kind].name;

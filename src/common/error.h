@@ -74,6 +74,11 @@ void error_clear(struct error *err);
 /* The errno that a user of the file system sees for this error. */
 int error_to_errno(const struct error *err);
 
+/* Does this kind tell about the moment (the network, memory, who asked) and
+ * not about the object? Then nothing is to be concluded from it, and the same
+ * may go well the next time. */
+bool error_is_passing(enum error_kind kind);
+
 /* "corrupt", "not-found", ... for control/errors and --json. */
 const char *error_kind_name(enum error_kind kind);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the vmiefs authors
  *
- * The disks of an OVA: each opened by its own content, each failing alone. */
+ * The disks of an OVA: each opened by its own content, each failing alone;
+ * but trouble that passes must not stay with a disk, so that fails them all. */
 #include "config.h"
 
 #include <stdlib.h>
@@ -88,10 +89,11 @@ static void compare_capacity(const struct open_args *args,
 			  (unsigned long long)map->size);
 }
 
-static void open_disk(struct container *container, size_t i,
-		      struct siblings *siblings,
-		      const struct container_options *options)
+static int open_disk(struct container *container, size_t i,
+		     const struct container_options *options,
+		     struct error *err)
 {
+	struct siblings *siblings = ova_siblings(container->ova);
 	const struct ova_disk *from = ova_disk(container->ova, i);
 	struct container_disk *disk = &container->disks[i];
 	struct open_args args = container_open_args(container, options,
@@ -102,16 +104,20 @@ static void open_disk(struct container *container, size_t i,
 	disk->capacity = from->capacity;
 	disk->error = from->error;
 	if (disk->error.kind)
-		return;
+		return 0;
 	if (from->source)
 		ret = open_stored(&disk->map, container, from, siblings,
 				  options, &disk->error);
 	else
 		ret = open_empty(&disk->map, from, &disk->error);
-	if (ret)
-		error_prefix(&disk->error, "%s", from->name);
-	else
+	if (!ret) {
 		compare_capacity(&args, from, disk->map);
+		return 0;
+	}
+	if (!error_is_passing(disk->error.kind))
+		return 0;
+	*err = disk->error;
+	return error_prefix(err, "%s", from->name);
 }
 
 int container_open_ova(struct container *container,
@@ -131,6 +137,8 @@ int container_open_ova(struct container *container,
 		return error_nomem(err);
 	container->disk_count = n;
 	for (size_t i = 0; i < n; i++)
-		open_disk(container, i, ova_siblings(container->ova), &inner);
+		if (open_goes_on(&args, err) ||
+		    open_disk(container, i, &inner, err))
+			return -1;
 	return 0;
 }

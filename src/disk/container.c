@@ -176,6 +176,8 @@ struct open_args container_open_args(struct container *container,
 		.vhd_chs = options->vhd_chs,
 		.warn = keep_warning,
 		.warn_arg = container,
+		.keep_going = options->keep_going,
+		.keep_going_arg = options->keep_going_arg,
 	};
 }
 

@@ -41,8 +41,7 @@ struct container;
 struct container_options {
 	const char *format; /* explicit format; NULL = probe */
 	bool vhd_chs;
-	/* Asked now and then during long scans; false stops (ERR_CANCELLED).
-	 * NULL = never stop. */
+	/* As in struct open_args. */
 	bool (*keep_going)(void *arg);
 	void *keep_going_arg;
 };
@@ -51,7 +50,7 @@ struct container_disk {
 	const char *name;  /* OVA: member or disk id; else the key's end */
 	struct map *map;   /* NULL where error is set */
 	uint64_t capacity; /* by the OVF, 0 = not known */
-	struct error error;
+	struct error error; /* OVA: why it cannot be read; without its name */
 };
 
 /* Open key. known (or NULL) as in object_open(). A failed open tells in err

@@ -107,11 +107,18 @@ struct open_args {
 	/* Something odd that does not prevent reading; NULL: not wanted. */
 	void (*warn)(void *arg, const char *text);
 	void *warn_arg;
+	/* Asked now and then by what takes long; false: stop. NULL: never. */
+	bool (*keep_going)(void *arg);
+	void *keep_going_arg;
 };
 
 /* Report a warning through args (which may have no listener). */
 void open_warn(const struct open_args *args, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
+
+/* Does who asked still wait? ERR_CANCELLED if not. What reads many places
+ * while it opens calls this between them. args == NULL: yes. */
+int open_goes_on(const struct open_args *args, struct error *err);
 
 /* Recognise the content. Reads a few KiB at both ends. *out is NULL when no
  * format claims it (then it can only be raw). ERR_ARG naming both where two

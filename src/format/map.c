@@ -25,6 +25,14 @@ void open_warn(const struct open_args *args, const char *fmt, ...)
 	args->warn(args->warn_arg, text);
 }
 
+int open_goes_on(const struct open_args *args, struct error *err)
+{
+	if (!args || !args->keep_going ||
+	    args->keep_going(args->keep_going_arg))
+		return 0;
+	return error_set(err, ERR_CANCELLED, "stopped while opening");
+}
+
 void map_init(struct map *map, const struct map_ops *ops,
 	      const struct format *format, struct source *source)
 {

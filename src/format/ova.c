@@ -212,14 +212,6 @@ struct siblings *ova_siblings(struct ova *ova)
 
 /* Disks. */
 
-/* Errors that say nothing about the container: opening may be tried again. */
-static bool is_passing(enum error_kind kind)
-{
-	return kind != ERR_NOT_FOUND && kind != ERR_DENIED &&
-	       kind != ERR_CORRUPT && kind != ERR_UNSUPPORTED &&
-	       kind != ERR_LIMIT;
-}
-
 static size_t member_index(const struct ova *ova,
 			   const struct tar_member *member)
 {
@@ -246,6 +238,8 @@ static int detect_gzip(const struct ova *ova, struct ova_disk *disk,
 	}
 	if (first->stored < sizeof(magic))
 		return 0;
+	if (open_goes_on(args, err))
+		return -1;
 	if (source_read(ova->cached, first->offset, start, sizeof(start), 0,
 			err))
 		return -1;
@@ -331,7 +325,7 @@ static int locate_disk(const struct ova *ova, struct ova_disk *disk,
 
 	*is_repeated = false;
 	if (ova_locate(parts, ova, file, &why)) {
-		if (is_passing(why.kind))
+		if (error_is_passing(why.kind))
 			return error_set(err, why.kind, "%s", why.text);
 		disk->error = why;
 		return 0;
@@ -422,7 +416,7 @@ static int open_ova(struct ova *ova, const struct open_args *args,
 		    struct error *err)
 {
 	if (source_cached(&ova->cached, ova->source, args->cache, err) ||
-	    tar_read(&ova->tar, ova->cached, err))
+	    tar_read(&ova->tar, ova->cached, args, err))
 		return -1;
 	if (ova->tar->damage.kind)
 		open_warn(args, "%s", ova->tar->damage.text);

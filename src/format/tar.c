@@ -22,7 +22,7 @@
 
 #include "common/checked.h"
 #include "common/cleanup.h"
-#include "format/source.h"
+#include "format/format.h"
 #include "format/tar.h"
 
 #define BLOCK         512
@@ -427,7 +427,8 @@ static int refuse_first_block(const uint8_t *block, struct error *err)
 }
 
 /* Walk from header to header until the end, damage, or an error. */
-static int walk_headers(struct walk *walk, struct error *err)
+static int walk_headers(struct walk *walk, const struct open_args *args,
+			struct error *err)
 {
 	uint64_t size = walk->source->size;
 	uint8_t header[BLOCK];
@@ -437,7 +438,8 @@ static int walk_headers(struct walk *walk, struct error *err)
 				 "too short for one", (unsigned long long)size);
 	/* What is left behind the last whole block can only be padding. */
 	while (in_range(walk->at, BLOCK, size)) {
-		if (source_read(walk->source, walk->at, header, BLOCK, 0, err))
+		if (open_goes_on(args, err) ||
+		    source_read(walk->source, walk->at, header, BLOCK, 0, err))
 			return -1;
 		if (walk->at == 0 && !checksum_matches(header))
 			return refuse_first_block(header, err);
@@ -511,7 +513,8 @@ static int finish(struct tar *tar, struct error *err)
 	return tar->by_path && tar->by_name ? 0 : error_nomem(err);
 }
 
-int tar_read(struct tar **out, struct source *source, struct error *err)
+int tar_read(struct tar **out, struct source *source,
+	     const struct open_args *args, struct error *err)
 {
 	struct walk walk = { .source = source };
 	int ret;
@@ -520,7 +523,7 @@ int tar_read(struct tar **out, struct source *source, struct error *err)
 	walk.tar = calloc(1, sizeof(*walk.tar));
 	if (!walk.tar)
 		return error_nomem(err);
-	ret = walk_headers(&walk, err);
+	ret = walk_headers(&walk, args, err);
 	if (!ret)
 		ret = finish(walk.tar, err);
 	overrides_reset(&walk.next);

@@ -17,6 +17,7 @@
 #define TAR_PATH_MAX    4096       /* bytes of one member's path */
 #define TAR_PATHS_MAX   (4u << 20) /* bytes of all paths together */
 
+struct open_args;
 struct source;
 
 struct tar_member {
@@ -41,8 +42,10 @@ struct tar {
  * links, devices and macOS "._" files are left out. Where a path occurs twice
  * the later one wins, as when a tar is unpacked. ERR_CORRUPT if the source
  * does not start like a tar; a compressed one is refused by name
- * (ERR_UNSUPPORTED). Errors of reading fail the whole call. */
-int tar_read(struct tar **out, struct source *source, struct error *err);
+ * (ERR_UNSUPPORTED). Errors of reading fail the whole call, and so does
+ * open_goes_on(args). */
+int tar_read(struct tar **out, struct source *source,
+	     const struct open_args *args, struct error *err);
 void tar_free(struct tar *tar); /* NULL is legal */
 
 /* The member with that path, or NULL. */

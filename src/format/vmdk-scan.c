@@ -35,6 +35,7 @@
  * costly to fetch one by one) come in one read. */
 struct window {
 	struct source *source;
+	const struct open_args *args;
 	uint8_t *data;
 	uint32_t size;     /* bytes allocated */
 	uint64_t at;       /* source offset of data[0] */
@@ -49,7 +50,8 @@ static const uint8_t *look(struct window *window, uint64_t at,
 		window->length = (uint32_t)min_u64(window->size,
 						   window->source->size - at);
 		window->at = at;
-		if (source_read(window->source, at, window->data,
+		if (open_goes_on(window->args, err) ||
+		    source_read(window->source, at, window->data,
 				window->length, 0, err)) {
 			window->length = 0;
 			return NULL;
@@ -214,15 +216,16 @@ static uint64_t first_marker(const struct vmdk_header *header, uint64_t size)
 }
 
 int vmdk_scan_stream(struct vmdk_scan *scan, struct source *source,
-		     const struct vmdk_header *header, struct budget *budget,
-		     uint64_t *end, struct error *err)
+		     const struct vmdk_header *header,
+		     const struct open_args *args, uint64_t *end,
+		     struct error *err)
 {
 	struct walk walk = { .scan = scan, .header = header,
 			     .size = source->size };
-	struct window window = { .source = source };
+	struct window window = { .source = source, .args = args };
 	AUTO_FREE uint8_t *data = NULL;
 
-	scan->budget = budget;
+	scan->budget = args->budget;
 	window.size = (uint32_t)min_u64(max_u64(source->fetch_bytes,
 						WINDOW_MIN), WINDOW_MAX);
 	data = malloc(window.size);

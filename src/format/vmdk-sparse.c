@@ -137,7 +137,7 @@ static int scan(struct vmdk_sparse *sparse, const struct open_args *args,
 		struct error *err)
 {
 	if (vmdk_scan_stream(&sparse->scan, sparse->source, &sparse->header,
-			     args->budget, &sparse->data_end, err))
+			     args, &sparse->data_end, err))
 		return -1;
 	sparse->layout = VMDK_SCANNED;
 	open_warn(args, "%s: no usable footer, the whole stream was scanned",

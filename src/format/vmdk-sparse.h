@@ -134,8 +134,9 @@ const char *vmdk_layout_name(enum vmdk_layout layout);
 /* Follow the stream's markers from its first grain to its end marker. Fails
  * with ERR_CORRUPT where the stream ends early or a marker makes no sense. */
 int vmdk_scan_stream(struct vmdk_scan *scan, struct source *source,
-		     const struct vmdk_header *header, struct budget *budget,
-		     uint64_t *end, struct error *err);
+		     const struct vmdk_header *header,
+		     const struct open_args *args, uint64_t *end,
+		     struct error *err);
 void vmdk_scan_free(struct vmdk_scan *scan);
 
 /* The first found grain whose index is at least this one: its place in

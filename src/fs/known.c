@@ -71,8 +71,11 @@ static int fill_disk(struct known_part *part, const struct container *c,
 		return error_nomem(err);
 	part->kind = disk->error.kind;
 	if (part->kind != ERR_NONE) {
-		part->why = strdup(disk->error.text);
-		return part->why ? 0 : error_nomem(err);
+		if (asprintf(&part->why, "%s: %s", disk->name,
+			     disk->error.text) >= 0)
+			return 0;
+		part->why = NULL;
+		return error_nomem(err);
 	}
 	part->size = disk->map->size;
 	part->stored = container_is_ova(c) ? disk->map->source->size :

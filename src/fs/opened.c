@@ -132,8 +132,8 @@ static int find_map(struct map **out, struct opened *opened, size_t i,
 			container_disk(opened->container, i);
 
 		if (disk->error.kind != ERR_NONE) {
-			if (err)
-				*err = disk->error;
+			*err = disk->error;
+			error_prefix(err, "%s", disk->name);
 			return -1;
 		}
 		*out = disk->map;

@@ -12,30 +12,13 @@
 
 #define MEMORY_TRIES 5
 
-/* Does this error tell about the container, and not about the moment? */
-static bool is_verdict(enum error_kind kind)
-{
-	switch (kind) {
-	case ERR_ARG:
-	case ERR_NOT_FOUND:
-	case ERR_DENIED:
-	case ERR_CORRUPT:
-	case ERR_UNSUPPORTED:
-	case ERR_LIMIT:
-	case ERR_BUG:
-		return true;
-	default:
-		return false;
-	}
-}
-
 /* The container did not open: a verdict about it, or passing trouble. */
 static void judge(const struct target *target, struct finding *found)
 {
 	struct error why = found->err;
 	struct object_info info;
 
-	if (!is_verdict(why.kind))
+	if (error_is_passing(why.kind))
 		return;
 	/* Did the object itself vanish, or something that it needs? */
 	if (why.kind == ERR_NOT_FOUND &&

@@ -74,7 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (source_memory(&source, "fuzz", data, size, &err))
 		return 0;
-	if (!tar_read(&tar, source, &err)) {
+	if (!tar_read(&tar, source, NULL, &err)) {
 		check_tar(tar, source);
 		tar_free(tar);
 	} else if (!err.kind || !*err.text || tar) {

@@ -42,7 +42,7 @@ static int pick_disk(struct disk **out, const struct subject *subject,
 			continue;
 		if (!disk->map) {
 			*err = disk->error;
-			return -1;
+			return error_prefix(err, "%s", disk->name);
 		}
 		return disk_open(out, subject->engine, disk->map, disk->name,
 				 err);

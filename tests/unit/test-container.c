@@ -2,44 +2,24 @@
  * Copyright the vmiefs authors
  *
  * Containers: what a name promises, contents that break the promise, OVAs
- * whose disks fail one by one, identity and currency. */
+ * whose disks fail one by one, trouble that passes, identity and currency. */
 #include "config.h"
 
-#include "common/bytes.h"
 #include "disk/container.h"
+#include "tests/lib/faulty-store.h"
+#include "tests/lib/fixed-vhd.h"
 #include "tests/lib/memory-store.h"
 #include "tests/tap.h"
 
-#define DISK_BYTES 65536
+#define PAGE 4096 /* what tables are read by */
 
 static struct engine *engine;
-static struct store *store;
+static struct store *memory, *store; /* store: memory, with faults */
 static struct error err;
-
-/* A fixed VHD of DISK_BYTES bytes: data and footer (FORMATS 2.1). */
-static void make_vhd(unsigned char *vhd)
-{
-	unsigned char *footer = vhd + DISK_BYTES;
-	uint32_t sum = 0;
-
-	memset(vhd, 'v', DISK_BYTES);
-	memset(footer, 0, 512);
-	memcpy(footer, "conectix", 8);
-	be32_put(footer + 8, 2);
-	be32_put(footer + 12, 0x00010000);
-	be64_put(footer + 16, UINT64_MAX);
-	memcpy(footer + 28, "win ", 4);
-	be64_put(footer + 40, DISK_BYTES);
-	be64_put(footer + 48, DISK_BYTES);
-	be32_put(footer + 60, 2);
-	for (int i = 0; i < 512; i++)
-		sum += footer[i];
-	be32_put(footer + 64, ~sum);
-}
 
 static void put(const char *key, const void *data, size_t size)
 {
-	if (memory_store_put(store, key, data, size, &err))
+	if (memory_store_put(memory, key, data, size, &err))
 		ok(false, "put %s: %s", key, err.text);
 }
 
@@ -84,10 +64,10 @@ static void test_classify(void)
 
 static void test_names_that_lie(void)
 {
-	static unsigned char vhd[DISK_BYTES + 512];
+	static unsigned char vhd[FIXED_VHD_BYTES];
 	struct container *container;
 
-	make_vhd(vhd);
+	fixed_vhd_fill(vhd, 'v');
 	put("d/lie.vmdk", vhd, sizeof(vhd));
 	put("d/text.vhdx", "hello, world", 12);
 	put("d/plain.vhd.gz", vhd, sizeof(vhd));
@@ -112,16 +92,17 @@ static void test_names_that_lie(void)
 
 static void test_identity(void)
 {
-	static unsigned char vhd[DISK_BYTES + 512];
+	static unsigned char vhd[FIXED_VHD_BYTES];
 	struct container *container;
 	char before[65];
 
-	make_vhd(vhd);
+	fixed_vhd_fill(vhd, 'v');
 	put("vms/a.vhd", vhd, sizeof(vhd));
 	succeeds(open_key(&container, "vms/a.vhd"), &err, "open a VHD");
 	is_u64(container_disk_count(container), 1, "one disk");
 	is_str(container_disk(container, 0)->name, "a.vhd", "its name");
-	is_u64(container_disk(container, 0)->map->size, DISK_BYTES, "size");
+	is_u64(container_disk(container, 0)->map->size, FIXED_VHD_DISK_BYTES,
+	       "size");
 	is_u64(strlen(container_identity(container)), 64, "identity");
 	memcpy(before, container_identity(container), sizeof(before));
 	is_u64((uint64_t)container_is_current(container, &err), 1, "current");
@@ -133,7 +114,7 @@ static void test_identity(void)
 	succeeds(open_key(&container, "vms/a.vhd"), &err, "open again");
 	ok(strcmp(before, container_identity(container)) != 0,
 	   "a new identity");
-	memory_store_remove(store, "vms/a.vhd", &err);
+	memory_store_remove(memory, "vms/a.vhd", &err);
 	is_u64((uint64_t)container_is_current(container, &err), 0,
 	       "not current after removal");
 	container_unref(container);
@@ -179,18 +160,29 @@ static const char ovf[] =
 	"</DiskSection><VirtualSystem ovf:id=\"vm\"><Info/>"
 	"</VirtualSystem></Envelope>";
 
-static void test_ova(void)
+/* An OVA whose second disk is damaged and whose third is missing. Returns
+ * where the first one's footer lies, far from any tar header. */
+static size_t put_ova(void)
 {
-	static unsigned char vhd[DISK_BYTES + 512], tar[DISK_BYTES + 8192];
-	const struct container_disk *disk;
-	struct container *container;
-	size_t end;
+	static unsigned char vhd[FIXED_VHD_BYTES], tar[FIXED_VHD_BYTES + 8192];
+	size_t at, end;
 
-	make_vhd(vhd);
+	fixed_vhd_fill(vhd, 'v');
 	end = add_member(tar, 0, "app.ovf", ovf, strlen(ovf));
-	end = add_member(tar, end, "one.vhd", vhd, sizeof(vhd));
+	at = add_member(tar, end, "padding", vhd, PAGE - 1024 - end - 512);
+	end = add_member(tar, at, "one.vhd", vhd, sizeof(vhd));
+	is_u64(end % PAGE, 0, "the footer ends a page");
 	end = add_member(tar, end, "two.vmdk", "not a disk", 10);
 	put("app.ova", tar, end + 1024);
+	return at + 512 + FIXED_VHD_DISK_BYTES;
+}
+
+static void test_ova(void)
+{
+	const struct container_disk *disk;
+	struct container *container;
+
+	put_ova();
 	succeeds(open_key(&container, "app.ova"), &err, "open an OVA");
 	if (!container)
 		return;
@@ -198,13 +190,15 @@ static void test_ova(void)
 	is_u64(container_disk_count(container), 4, "four disks");
 	disk = container_disk(container, 0);
 	is_str(disk->name, "one.vhd", "the first by its file");
-	ok(disk->map && disk->map->size == DISK_BYTES, "and readable");
+	ok(disk->map && disk->map->size == FIXED_VHD_DISK_BYTES,
+	   "and readable");
 	ok(container_warning_count(container) > 0 &&
 	   strstr(container_warning(container, 0), "capacity"),
 	   "the OVF's other capacity is a warning");
 	disk = container_disk(container, 1);
 	ok(!disk->map && disk->error.kind == ERR_CORRUPT &&
-	   strstr(disk->error.text, "two.vmdk"), "damage stays with its disk");
+	   strstr(disk->error.text, "no known container"),
+	   "damage stays with its disk");
 	disk = container_disk(container, 2);
 	ok(!disk->map && strstr(disk->error.text, "three.vmdk"),
 	   "so does a missing member");
@@ -214,16 +208,70 @@ static void test_ova(void)
 	container_unref(container);
 }
 
+/* What says nothing about a disk must not be remembered as its error. */
+static void test_passing_trouble(void)
+{
+	struct faults faults = {
+		.calls = 1 << FAULTY_READ,
+		.bad_offset = put_ova(),
+		.bad_length = 512,
+		.fail_kind = ERR_NETWORK,
+	}, none = { 0 };
+	struct container *container;
+
+	faulty_store_set(store, &faults);
+	fails_with(open_key(&container, "app.ova"), &err, ERR_NETWORK,
+		   "app.ova: one.vhd: ", "the network fails under one disk");
+	faulty_store_set(store, &none);
+	succeeds(open_key(&container, "app.ova"), &err, "it is back");
+	if (container)
+		ok(container_disk(container, 0)->map, "the disk opens");
+	container_unref(container);
+}
+
+static bool has_patience(void *arg)
+{
+	unsigned int *left = arg;
+
+	return *left && (*left)--;
+}
+
+/* Who opens may give up at any point. */
+static void test_giving_up(void)
+{
+	struct container_options options = { .keep_going = has_patience };
+	struct container *container;
+	unsigned int times = 0, left;
+	int ret;
+
+	put_ova();
+	options.keep_going_arg = &left;
+	do {
+		left = times;
+		ret = container_open(&container, engine, store, "app.ova",
+				     NULL, &options, &err);
+		if (ret && err.kind != ERR_CANCELLED)
+			break;
+	} while (ret && ++times < 100);
+	succeeds(ret, &err, "opened in the end");
+	ok(times >= 4 + 1 + 4, "asked %u times: 4 members, 1 start, 4 disks",
+	   times);
+	container_unref(container);
+}
+
 int main(void)
 {
 	struct engine_options options = { 0 };
 
-	succeeds(memory_store_new(&store, &err), &err, "store");
+	succeeds(memory_store_new(&memory, &err), &err, "store");
+	succeeds(faulty_store_new(&store, memory, NULL, &err), &err, "faults");
 	succeeds(engine_new(&engine, &options, &err), &err, "engine");
 	test_classify();
 	test_names_that_lie();
 	test_identity();
 	test_ova();
+	test_passing_trouble();
+	test_giving_up();
 	engine_free(engine);
 	store_close(store);
 	return tap_done();

@@ -7,13 +7,11 @@
 
 #include <unistd.h>
 
-#include "common/bytes.h"
 #include "fs/containers.h"
 #include "tests/lib/faulty-store.h"
+#include "tests/lib/fixed-vhd.h"
 #include "tests/lib/memory-store.h"
 #include "tests/tap.h"
-
-#define DISK_BYTES 65536
 
 static struct engine *engine;
 static struct store *memory, *store;
@@ -49,25 +47,11 @@ static void on_answer(struct want *want, struct known *known,
 	atomic_store(&asker->answered, true);
 }
 
-/* A fixed VHD: data and footer (FORMATS 2.1). */
 static void put_vhd(const char *key)
 {
-	static unsigned char vhd[DISK_BYTES + 512];
-	unsigned char *footer = vhd + DISK_BYTES;
-	uint32_t sum = 0;
+	static uint8_t vhd[FIXED_VHD_BYTES];
 
-	memset(footer, 0, 512);
-	memcpy(footer, "conectix", 8);
-	be32_put(footer + 8, 2);
-	be32_put(footer + 12, 0x00010000);
-	be64_put(footer + 16, UINT64_MAX);
-	memcpy(footer + 28, "win ", 4);
-	be64_put(footer + 40, DISK_BYTES);
-	be64_put(footer + 48, DISK_BYTES);
-	be32_put(footer + 60, 2);
-	for (int i = 0; i < 512; i++)
-		sum += footer[i];
-	be32_put(footer + 64, ~sum);
+	fixed_vhd_fill(vhd, 0);
 	if (memory_store_put(memory, key, vhd, sizeof(vhd), &err))
 		ok(false, "put %s: %s", key, err.text);
 }
@@ -155,7 +139,7 @@ static void test_one_probe(void)
 	faulty_store_hang(store, false);
 	for (int i = 0; i < 20; i++)
 		right += wait_for(&askers[i]) && askers[i].kind == ERR_NONE &&
-			 askers[i].size == DISK_BYTES &&
+			 askers[i].size == FIXED_VHD_DISK_BYTES &&
 			 !askers[i].opened == !(i % 2);
 	is_u64(right, 20, "then all are answered, half with the container");
 	is_u64((uint64_t)stat_of("probes"), 1, "by one probe");
@@ -189,7 +173,7 @@ static void test_deadline(void)
 	for (int i = 0; i < 2000 && stat_of("probes") == before; i++)
 		usleep(10000);
 	ask(&asker, "late.vhd", true);
-	ok(atomic_load(&asker.answered) && asker.size == DISK_BYTES,
+	ok(atomic_load(&asker.answered) && asker.size == FIXED_VHD_DISK_BYTES,
 	   "but the probe went on and the next one finds it done");
 	release(&asker);
 	containers_stop(containers);
@@ -235,7 +219,7 @@ static void test_trouble(void)
 	faulty_store_set(store, &none);
 	ask(&asker, "net.vhd", false);
 	ok(wait_for(&asker) && asker.kind == ERR_NONE &&
-	   asker.size == DISK_BYTES, "and nothing that is kept");
+	   asker.size == FIXED_VHD_DISK_BYTES, "and nothing that is kept");
 }
 
 static void test_replaced(void)

@@ -14,7 +14,7 @@ static struct tar *read_image(struct strbuf *image)
 	struct error err = { 0 };
 	struct tar *tar;
 
-	if (tar_read(&tar, source, &err)) {
+	if (tar_read(&tar, source, NULL, &err)) {
 		ok(false, "tar_read: %s", err.text);
 		exit(1);
 	}
@@ -29,7 +29,7 @@ static void refuses(struct strbuf *image, enum error_kind kind,
 	struct error err;
 	struct tar *tar;
 
-	fails_with(tar_read(&tar, source, &err), &err, kind, part, what);
+	fails_with(tar_read(&tar, source, NULL, &err), &err, kind, part, what);
 	ok(tar == NULL, "nothing is returned");
 	source_unref(source);
 }

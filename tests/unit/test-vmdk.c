@@ -369,6 +369,27 @@ static void test_scan_budget(uint64_t limit, bool fits)
 	source_unref(&file->source);
 }
 
+static bool gave_up(void *arg)
+{
+	++*(unsigned int *)arg;
+	return false;
+}
+
+static void test_scan_stops(void)
+{
+	struct logged_source *file = new_scanned();
+	unsigned int asked = 0;
+	struct open_args args = { .format = "vmdk", .keep_going = gave_up,
+				  .keep_going_arg = &asked };
+	struct error err;
+	struct map *map;
+
+	fails_with(format_open(&map, &file->source, NULL, &args, &err), &err,
+		   ERR_CANCELLED, "stopped", "a scan is given up");
+	is_u64(asked, 1, "at the first question");
+	source_unref(&file->source);
+}
+
 int main(void)
 {
 	test_sparse_reads();
@@ -380,5 +401,6 @@ int main(void)
 	test_nowait();
 	test_scan_budget(1 << 20, true);
 	test_scan_budget(1 << 10, false);
+	test_scan_stops();
 	return tap_done();
 }
