@@ -69,7 +69,7 @@ static bool repeats(const struct failures *self, const char *operation,
 }
 
 void failures_add(struct failures *failures, const char *operation,
-		  const char *path, const struct error *err)
+		  const char *path, const struct error *err, int errnum)
 {
 	struct failure *failure;
 	bool is_new;
@@ -83,7 +83,7 @@ void failures_add(struct failures *failures, const char *operation,
 		failure->path = strdup(path);
 		failure->text = strdup(err->text);
 		failure->kind = err->kind;
-		failure->errnum = error_to_errno(err);
+		failure->errnum = errnum;
 	} else {
 		failure = &failures->ring[(failures->added - 1) %
 					  FAILURES_MAX];

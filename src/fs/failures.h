@@ -19,10 +19,10 @@ struct failures;
 int failures_new(struct failures **out, struct error *err);
 void failures_free(struct failures *failures); /* NULL is legal */
 
-/* An operation ("open", "read") on path failed. The same failure again only
- * counts up. Writes one line to the log as well. */
+/* An operation ("open", "read") on path failed, and its caller got errnum.
+ * The same failure again only counts up. Writes one line to the log as well. */
 void failures_add(struct failures *failures, const char *operation,
-		  const char *path, const struct error *err);
+		  const char *path, const struct error *err, int errnum);
 
 uint64_t failures_count(struct failures *failures); /* since mounting */
 

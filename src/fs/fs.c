@@ -4,6 +4,7 @@
  * The file system's state, its nodes and their attributes. */
 #include "config.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -358,4 +359,22 @@ enum error_kind fs_part_error(const struct node *node, const char **text)
 	if (text && part->kind != ERR_NONE)
 		*text = part->why;
 	return part->kind;
+}
+
+int fs_errno(const struct node *node, const struct error *err)
+{
+	bool is_part = node->kind == NODE_DISK || node->kind == NODE_OVA ||
+		       node->kind == NODE_MEMBER;
+
+	return is_part && err->kind == ERR_NOT_FOUND ? EIO :
+						       error_to_errno(err);
+}
+
+void fs_note_failure(struct fs *fs, const char *operation,
+		     const struct node *node, const struct error *err)
+{
+	char path[STORE_KEY_MAX + 64];
+
+	node_path(node, path, sizeof(path));
+	failures_add(fs->failures, operation, path, err, fs_errno(node, err));
 }

@@ -113,6 +113,14 @@ int fs_find(struct fs *fs, struct node *dir, const char *name,
  * whole. ERR_NONE if it can. text may be NULL. */
 enum error_kind fs_part_error(const struct node *node, const char **text);
 
+/* The errno that a user of node sees. What a container misses is EIO: the
+ * container itself is there. */
+int fs_errno(const struct node *node, const struct error *err);
+
+/* An operation ("open") on node failed: for control/errors and the log. */
+void fs_note_failure(struct fs *fs, const char *operation,
+		     const struct node *node, const struct error *err);
+
 /* The text of a control file as of now. */
 int fs_control_text(struct fs *fs, const struct node *node,
 		    struct strbuf *out, struct error *err);

@@ -62,10 +62,7 @@ static void opendir_run(struct job *job)
 	if (fs_place(fs, handle->node, &store, prefix, &err) ||
 	    listings_get(&handle->listing, fs->listings, store, prefix,
 			 &err)) {
-		char path[STORE_KEY_MAX + 64];
-
-		node_path(handle->node, path, sizeof(path));
-		failures_add(fs->failures, "list", path, &err);
+		fs_note_failure(fs, "list", handle->node, &err);
 		call_fail_with(call, &err);
 	} else {
 		prefetch(call->server, handle, PREFETCH);
@@ -86,12 +83,10 @@ static void opendir_ova(struct want *want, struct known *known,
 		err = &why;
 	}
 	if (err) {
-		char path[STORE_KEY_MAX + 64];
+		const struct node *node = call->handle->node;
 
-		node_path(call->handle->node, path, sizeof(path));
-		failures_add(call->server->fs->failures, "open", path, err);
-		call_fail(call, err->kind == ERR_NOT_FOUND ? EIO :
-			  error_to_errno(err));
+		fs_note_failure(call->server->fs, "open", node, err);
+		call_fail(call, fs_errno(node, err));
 	} else {
 		call->handle->known = known_ref(known);
 		answer_handle(call);

@@ -14,15 +14,6 @@
 
 #define TEXT_MAX (4u << 20) /* of a control file */
 
-static void add_failure(struct fs *fs, const char *operation,
-			const struct node *node, const struct error *err)
-{
-	char path[STORE_KEY_MAX + 64];
-
-	node_path(node, path, sizeof(path));
-	failures_add(fs->failures, operation, path, err);
-}
-
 void reply_handle(fuse_req_t req, struct fuse_file_info *fi,
 		  struct handle *handle)
 {
@@ -31,12 +22,6 @@ void reply_handle(fuse_req_t req, struct fuse_file_info *fi,
 	fi->fh = (uintptr_t)handle;
 	if (fuse_reply_open(req, fi))
 		handle_unref(server, handle);
-}
-
-/* What a container misses is not missing itself. */
-static int open_errno(const struct error *err)
-{
-	return err->kind == ERR_NOT_FOUND ? EIO : error_to_errno(err);
 }
 
 /* The container is open: find the disk in it that the node stands for. */
@@ -69,8 +54,8 @@ static void open_done(struct want *want, struct known *known,
 	if (err) {
 		fs_count(fs, FS_OPENS_FAILED, 1);
 		if (err->kind != ERR_CANCELLED)
-			add_failure(fs, "open", handle->node, err);
-		call_fail(call, open_errno(err));
+			fs_note_failure(fs, "open", handle->node, err);
+		call_fail(call, fs_errno(handle->node, err));
 	} else {
 		fs_count(fs, FS_HANDLES, 1);
 		fs_count(fs, FS_OPENS, 1);
@@ -97,8 +82,8 @@ static bool refuse_open(fuse_req_t req, struct node *node, int flags)
 		return false;
 	error_set(&err, err.kind, "%s", why);
 	fs_count(fs, FS_OPENS_FAILED, 1);
-	add_failure(fs, "open", node, &err);
-	fuse_reply_err(req, open_errno(&err));
+	fs_note_failure(fs, "open", node, &err);
+	fuse_reply_err(req, fs_errno(node, &err));
 	return true;
 }
 
@@ -209,7 +194,7 @@ static void read_done(void *arg, const struct iovec *iov, int iovcnt,
 
 	if (err && err->kind != ERR_CANCELLED) {
 		fs_count(fs, FS_READS_FAILED, 1);
-		add_failure(fs, "read", call->handle->node, err);
+		fs_note_failure(fs, "read", call->handle->node, err);
 	}
 	if (call_claim(call))
 		reply_read(call, iov, iovcnt, err);
@@ -266,8 +251,8 @@ static void lseek_run(struct job *job)
 
 	if (disk_seek(call->handle->disk, call->offset,
 		      call->whence == SEEK_DATA, &found, &err)) {
-		add_failure(call->server->fs, "seek", call->handle->node,
-			    &err);
+		fs_note_failure(call->server->fs, "seek", call->handle->node,
+				&err);
 		call_fail_with(call, &err);
 	} else if (found == UINT64_MAX) {
 		call_fail(call, ENXIO);

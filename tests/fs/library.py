@@ -32,6 +32,11 @@ def main():
     # ESXi's COWD: known by name and not read.
     with open(os.path.join(store, "cowd.vmdk"), "wb") as file:
         file.write(b"COWD" + bytes(4092))
+    # A descriptor whose extent is missing.
+    with open(os.path.join(store, "parts.vmdk"), "w") as file:
+        file.write('# Disk DescriptorFile\nversion=1\n'
+                   'createType="twoGbMaxExtentFlat"\n'
+                   'RW 2048 FLAT "parts-f001.vmdk" 0\n')
     with open(os.path.join(store, "notes.txt"), "wb") as file:
         file.write(b"not a disk\n")
 

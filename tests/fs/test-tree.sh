@@ -24,6 +24,7 @@ is "$(cd "$m" && LC_ALL=C find . -mindepth 1 | LC_ALL=C sort)" "./control
 ./disks/app.ova/test.ovf
 ./disks/bad.vmdk.raw
 ./disks/cowd.vmdk.raw
+./disks/parts.vmdk.raw
 ./disks/vms
 ./disks/vms/disk.img
 ./disks/vms/dynamic.vhd.raw
@@ -36,6 +37,7 @@ is "$(cd "$m" && LC_ALL=C find . -mindepth 1 | LC_ALL=C sort)" "./control
 ./objects/bad.vmdk
 ./objects/cowd.vmdk
 ./objects/notes.txt
+./objects/parts.vmdk
 ./objects/vms
 ./objects/vms/disk.img
 ./objects/vms/dynamic.vhd
@@ -94,6 +96,8 @@ fails "a damaged container does not open" "Input/output error" \
 	cat "$m/disks/bad.vmdk.raw"
 fails "nor does one that is not supported" "not supported" \
 	cat "$m/disks/cowd.vmdk.raw"
+fails "nor does one with a part missing, though it is there itself" \
+	"Input/output error" cat "$m/disks/parts.vmdk.raw"
 like "$(attr error "$m/disks/bad.vmdk.raw")" \
 	"^bad.vmdk: named as vmdk, but" "an xattr says why"
 like "$(attr error "$m/disks/cowd.vmdk.raw")" "COWD" "and names the format"
@@ -103,7 +107,8 @@ for line in sys.stdin:
     e = json.loads(line)
     print(e["operation"], e["path"], e["kind"], e["errno"], e["count"])
 ' < "$m/control/errors")" "open disks/bad.vmdk.raw corrupt 5 1
-open disks/cowd.vmdk.raw unsupported 95 1" "control/errors: opens, no stats"
+open disks/cowd.vmdk.raw unsupported 95 1
+open disks/parts.vmdk.raw not-found 5 1" "control/errors: opens, no stats"
 same_file "$m/objects/bad.vmdk" "$tmp/store/bad.vmdk" \
 	"objects/ has its bytes all the same"
 
