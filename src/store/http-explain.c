@@ -89,7 +89,8 @@ static void explain_certificate(struct transfer *t, const char *host)
 			  "is not valid yet; is this machine's clock right?",
 			  host);
 		break;
-	case X509_V_OK: /* libcurl compares names itself */
+	case X509_V_OK:
+	case X509_V_ERR_UNSPECIFIED: /* libcurl compares names itself */
 	case X509_V_ERR_HOSTNAME_MISMATCH:
 	case X509_V_ERR_IP_ADDRESS_MISMATCH:
 		error_set(&t->error, ERR_DENIED, "%s: the server's certificate "
@@ -133,11 +134,20 @@ static void explain_broken(struct transfer *t, const char *host)
 		explain_reset(t, host, "the connection broke");
 }
 
+static void explain_handshake(struct transfer *t, const char *host)
+{
+	static const char noise[] = "SSL routines::";
+	const char *cause = strstr(t->curl_text, noise);
+
+	cause = cause ? cause + strlen(noise) : t->curl_text;
+	error_set(&t->error, ERR_NETWORK, "%s: no agreement on TLS: %s", host,
+		  cause);
+}
+
 static void explain_other(struct transfer *t, CURLcode code, const char *host)
 {
 	if (code == CURLE_SSL_CONNECT_ERROR)
-		error_set(&t->error, ERR_NETWORK, "%s: no agreement on TLS: %s",
-			  host, t->curl_text);
+		explain_handshake(t, host);
 	else if (code == CURLE_SSL_CACERT_BADFILE)
 		error_set(&t->error, ERR_DENIED, "%s: cannot use the "
 			  "certificates of ca-bundle %s", host,

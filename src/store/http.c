@@ -181,6 +181,9 @@ static void reap(struct http *self)
 		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &t);
 		if (!t->error.kind && repeat(self, t, code))
 			continue;
+		/* Hanging up inside the headers is no error for libcurl. */
+		if (!code && !t->has_headers)
+			code = CURLE_GOT_NOTHING;
 		if (!t->error.kind && code)
 			http_explain(t, code);
 		else if (!t->error.kind && http_fills_iov(t) &&

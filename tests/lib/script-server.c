@@ -237,6 +237,11 @@ bool script_hear(struct script_connection *c)
 	return false;
 }
 
+bool script_peek(struct script_connection *c, char *byte)
+{
+	return c->server->transport.read(c, byte, 1) == 1;
+}
+
 bool script_send(struct script_connection *c, const void *data, size_t len)
 {
 	const char *at = data;

@@ -53,6 +53,8 @@ void script_server_stop(struct script_server *server);
 
 /* Read one request with its body; false at the connection's end. */
 bool script_hear(struct script_connection *c);
+/* Wait for the first byte of a request, and read no more of it. */
+bool script_peek(struct script_connection *c, char *byte);
 /* Send text or bytes; false when the other side is gone. */
 bool script_say(struct script_connection *c, const char *text);
 bool script_send(struct script_connection *c, const void *data, size_t len);
