@@ -202,13 +202,28 @@ int container_unzip(struct container *container, struct source **source,
 	return 0;
 }
 
+/* As gzip_probe(), through the cache. */
+static int probe_gzip(struct container *container, struct source *source,
+		      struct error *err)
+{
+	struct source *tables;
+	int is_gzip;
+
+	if (source_cached(&tables, source,
+			  engine_page_cache(container->engine), err))
+		return -1;
+	is_gzip = gzip_probe(tables, err);
+	source_unref(tables);
+	return is_gzip;
+}
+
 /* Unpack gzip where name and content agree on it. */
 static int unzip_named(struct container *container, struct source **source,
 		       const char *name,
 		       const struct container_options *options,
 		       struct error *err)
 {
-	int is_gzip = gzip_probe(*source, err);
+	int is_gzip = probe_gzip(container, *source, err);
 
 	if (is_gzip < 0)
 		return -1;
@@ -221,36 +236,57 @@ static int unzip_named(struct container *container, struct source **source,
 	return is_gzip ? container_unzip(container, source, options, err) : 0;
 }
 
+/* Open what the name promises, whatever the content is then. */
+static int open_named(struct container *container, const char *name,
+		      const struct container_options *options,
+		      const struct open_args *args, struct error *err)
+{
+	struct map **map = &container->disks[0].map;
+	const char *expected = container_expected_format(container->key);
+	bool is_raw = container_classify(name) == CONTAINER_RAW;
+	struct source *source;
+	int ret = 0;
+
+	if (options->size_only && !ends_in_gz(name) &&
+	    (format_glance(map, container->source, expected, args, err) ||
+	     *map))
+		return *map ? 0 : -1;
+	source = source_ref(container->source);
+	if (!is_raw && !ends_in_gz(name))
+		format_prefetch(source, expected, args);
+	if (!is_raw)
+		ret = unzip_named(container, &source, name, options, err);
+	if (!ret)
+		ret = format_open(map, source, expected, args, err);
+	source_unref(source);
+	return ret;
+}
+
 /* The one disk of a container that is no OVA. */
 static int open_single(struct container *container,
 		       const struct container_options *options,
 		       struct error *err)
 {
 	const char *name = last_part(container->key);
-	const char *expected = container_expected_format(container->key);
-	enum container_class class = container_classify(container->key);
 	struct open_args args = container_open_args(container, options, name);
-	struct source *source = source_ref(container->source);
 	struct store_siblings siblings;
-	int ret = 0;
+	struct source *tables; /* held, so that each step finds what the last
+				* one has read */
+	int ret;
 
 	store_siblings_init(&siblings, container);
 	args.siblings = &siblings.siblings;
-	if (class == CONTAINER_RAW && !args.format)
+	if (container_classify(name) == CONTAINER_RAW && !args.format)
 		args.format = "raw";
 	container->disks = calloc(1, sizeof(*container->disks));
-	if (!container->disks) {
-		source_unref(source);
+	if (!container->disks)
 		return error_nomem(err);
-	}
 	container->disk_count = 1;
 	container->disks[0].name = name;
-	if (class != CONTAINER_RAW)
-		ret = unzip_named(container, &source, name, options, err);
-	if (!ret)
-		ret = format_open(&container->disks[0].map, source, expected,
-				  &args, err);
-	source_unref(source);
+	if (source_cached(&tables, container->source, args.cache, err))
+		return -1;
+	ret = open_named(container, name, options, &args, err);
+	source_unref(tables);
 	return ret;
 }
 

@@ -41,6 +41,9 @@ struct container;
 struct container_options {
 	const char *format; /* explicit format; NULL = probe */
 	bool vhd_chs;
+	/* As format_glance(): disks in the container can be asked for what is
+	 * in struct map, not be read. */
+	bool size_only;
 	/* As in struct open_args. */
 	bool (*keep_going)(void *arg);
 	void *keep_going_arg;

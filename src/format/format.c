@@ -10,7 +10,9 @@
 #include "common/checked.h"
 #include "format/format.h"
 
-#define MAGIC_MAX 32 /* bytes in one magic */
+#define MAGIC_MAX  32     /* bytes in one magic */
+#define HEAD_BYTES 16384u /* of a format not known yet */
+#define TAIL_BYTES 512u   /* where a magic may lie */
 
 /* In probing order. */
 static const struct format *const formats[] = {
@@ -30,25 +32,32 @@ const struct format *format_find(const char *name)
 	return NULL;
 }
 
-/* 1 if one of the format's magics is there, 0 if not, -1 on error. */
+/* 1 if the magic is there, 0 if not, -1 on error. */
+static int match_magic(const struct magic *magic, struct source *source,
+		       struct error *err)
+{
+	uint64_t at = (uint64_t)magic->offset;
+	char found[MAGIC_MAX];
+
+	if (magic->offset < 0)
+		at += source->size;
+	if (!in_range(at, magic->length, source->size))
+		return 0;
+	if (source_read(source, at, found, magic->length, 0, err))
+		return -1;
+	return !memcmp(found, magic->bytes, magic->length);
+}
+
+/* As above, for any of the format's magics. */
 static int match_magics(const struct format *format, struct source *source,
 			struct error *err)
 {
-	for (const struct magic *magic = format->magics; magic->bytes;
-	     magic++) {
-		uint64_t at = (uint64_t)magic->offset;
-		char found[MAGIC_MAX];
+	int match = 0;
 
-		if (magic->offset < 0)
-			at += source->size;
-		if (!in_range(at, magic->length, source->size))
-			continue;
-		if (source_read(source, at, found, magic->length, 0, err))
-			return -1;
-		if (!memcmp(found, magic->bytes, magic->length))
-			return 1;
-	}
-	return 0;
+	for (const struct magic *magic = format->magics;
+	     magic->bytes && !match; magic++)
+		match = match_magic(magic, source, err);
+	return match;
 }
 
 /* 1 if the content is this format's, 0 if not, -1 on error. */
@@ -113,17 +122,11 @@ static int choose(const struct format **out, struct source *source,
 	return 0;
 }
 
-int format_open(struct map **out, struct source *source, const char *expected,
-		const struct open_args *args, struct error *err)
+/* Open with this format and check what all formats have in common. */
+static int open_with(struct map **out, const struct format *format,
+		     struct source *source, const struct open_args *args,
+		     struct error *err)
 {
-	const struct format *format;
-
-	*out = NULL;
-	if (args->depth > FORMAT_DEPTH_MAX)
-		return error_set(err, ERR_LIMIT, "more than %d parents",
-				 FORMAT_DEPTH_MAX);
-	if (choose(&format, source, expected, args, err))
-		return -1;
 	if (format->open(out, source, args, err))
 		return -1;
 	if ((*out)->size > FORMAT_DISK_MAX) {
@@ -136,4 +139,91 @@ int format_open(struct map **out, struct source *source, const char *expected,
 				 (unsigned long long)FORMAT_DISK_MAX);
 	}
 	return 0;
+}
+
+/* The format that was asked for or that the name promises, or NULL. */
+static const struct format *promised(const char *expected,
+				     const struct open_args *args)
+{
+	const char *name = args->format ? args->format : expected;
+
+	return name ? format_find(name) : NULL;
+}
+
+static void prefetch_tail(struct source *tables, uint64_t bytes)
+{
+	bytes = min_u64(bytes, tables->size);
+	source_prefetch(tables, tables->size - bytes, bytes);
+}
+
+/* Both ends: the format's, and where probing looks for the others. */
+static void prefetch_ends(struct source *tables, const struct format *format,
+			  const struct open_args *args)
+{
+	uint32_t head = format ? format->head_bytes : HEAD_BYTES;
+	uint32_t tail = format ? format->tail_bytes : 0;
+
+	if (!args->format && tail < TAIL_BYTES)
+		tail = TAIL_BYTES;
+	source_prefetch(tables, 0, head);
+	prefetch_tail(tables, tail);
+}
+
+void format_prefetch(struct source *source, const char *expected,
+		     const struct open_args *args)
+{
+	struct source *tables;
+
+	if (source_cached(&tables, source, args->cache, NULL))
+		return;
+	prefetch_ends(tables, promised(expected, args), args);
+	source_unref(tables);
+}
+
+int format_open(struct map **out, struct source *source, const char *expected,
+		const struct open_args *args, struct error *err)
+{
+	const struct format *format;
+	struct source *tables; /* held, so that open() finds what was read */
+	int ret;
+
+	*out = NULL;
+	if (args->depth > FORMAT_DEPTH_MAX)
+		return error_set(err, ERR_LIMIT, "more than %d parents",
+				 FORMAT_DEPTH_MAX);
+	if (source_cached(&tables, source, args->cache, err))
+		return -1;
+	prefetch_ends(tables, promised(expected, args), args);
+	ret = choose(&format, tables, expected, args, err);
+	if (!ret)
+		ret = open_with(out, format, source, args, err);
+	source_unref(tables);
+	return ret;
+}
+
+int format_glance(struct map **out, struct source *source,
+		  const char *expected, const struct open_args *args,
+		  struct error *err)
+{
+	const struct format *format = promised(expected, args);
+	struct open_args glance = *args;
+	struct source *tables;
+	int ret;
+
+	*out = NULL;
+	if (!format)
+		return 0;
+	if (source_cached(&tables, source, args->cache, err))
+		return -1;
+	glance.size_only = true;
+	if (format->magics[0].bytes && format->magics[0].offset < 0)
+		prefetch_tail(tables, format->tail_bytes);
+	else
+		source_prefetch(tables, 0, format->head_bytes);
+	ret = format->magics[0].bytes ?
+	      match_magic(&format->magics[0], tables, err) : 1;
+	if (ret > 0)
+		ret = open_with(out, format, source, &glance, err);
+	source_unref(tables);
+	return ret;
 }

@@ -40,7 +40,10 @@ struct magic {
 struct format {
 	const char *name;       /* "vmdk": for users, options and logs */
 	const char *title;      /* "VMware virtual disk" */
-	struct magic magics[6]; /* any of them */
+	struct magic magics[6]; /* any of them; the first is at the end that
+				 * tells the disk's size */
+	uint32_t head_bytes;    /* what open() reads first at the start ... */
+	uint32_t tail_bytes;    /* ... and at the end, to be fetched at once */
 	/* Optional: confirm after a magic matched, or recognise without one.
 	 * 1 yes, 0 no, -1 error. */
 	int (*probe)(struct source *source, struct error *err);
@@ -100,6 +103,8 @@ struct open_args {
 	struct page_cache *cache;   /* NULL: uncached table reads */
 	struct budget *budget;      /* for tables kept whole; NULL: unbounded */
 	bool vhd_chs;               /* -o vhd-size=chs */
+	bool size_only;             /* format_glance(): what confirms or serves
+				     * reading only may be left out */
 	unsigned int depth;         /* links of the parent chain so far */
 	const struct open_args *child; /* of the disk whose parent this is:
 					* by their file_name a chain that is
@@ -135,6 +140,21 @@ const struct format *format_find(const char *name);
  * unpacked first (gzip.h). The map takes its own reference of the source. */
 int format_open(struct map **out, struct source *source, const char *expected,
 		const struct open_args *args, struct error *err);
+
+/* As format_open(), for who wants to know size and kind alone: reads no more
+ * than the end of the source that tells them, if the content is what the name
+ * promises (args->format or expected). *out is NULL on success too, where a
+ * look at that end is not enough; then only format_open() tells. The map can
+ * answer nothing but what is in struct map, and opening in full may still
+ * find that the disk is damaged or, where its copies of the size disagree,
+ * has another one. */
+int format_glance(struct map **out, struct source *source,
+		  const char *expected, const struct open_args *args,
+		  struct error *err);
+
+/* Begin to fetch what format_open() will read first. */
+void format_prefetch(struct source *source, const char *expected,
+		     const struct open_args *args);
 
 /* For drivers: fill the common part and take a reference of source. */
 void map_init(struct map *map, const struct map_ops *ops,

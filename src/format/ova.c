@@ -18,6 +18,8 @@
 #include "common/xml.h"
 #include "format/ova-build.h"
 
+#define END_BYTES 1024u /* zero blocks behind the last member */
+
 /* Unique names. */
 
 struct used_name {
@@ -412,11 +414,21 @@ static int list_files(struct ova *ova, struct error *err)
 	return 0;
 }
 
+/* Writers put the manifest last, and behind it the tar ends. */
+static void prefetch_end(struct ova *ova)
+{
+	uint64_t bytes = min_u64(END_BYTES, ova->source->size);
+
+	source_prefetch(ova->cached, ova->source->size - bytes, bytes);
+}
+
 static int open_ova(struct ova *ova, const struct open_args *args,
 		    struct error *err)
 {
-	if (source_cached(&ova->cached, ova->source, args->cache, err) ||
-	    tar_read(&ova->tar, ova->cached, args, err))
+	if (source_cached(&ova->cached, ova->source, args->cache, err))
+		return -1;
+	prefetch_end(ova);
+	if (tar_read(&ova->tar, ova->cached, args, err))
 		return -1;
 	if (ova->tar->damage.kind)
 		open_warn(args, "%s", ova->tar->damage.text);

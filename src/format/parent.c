@@ -112,22 +112,41 @@ static bool is_no_match(const struct error *err)
 struct search_state {
 	const struct parent_search *search;
 	const struct open_args *args;
+	const char *format;    /* of child and parent */
 	struct source *found;
-	char *found_name;    /* plain; owned */
+	struct source *tables; /* of found: keeps what was read of it */
+	char *found_name;      /* plain; owned */
 	const char *other;   /* a hinted name that exists with another id */
 	unsigned int opened; /* siblings */
 };
 
 static int take_found(struct search_state *state, struct source *source,
-		      const char *name, struct error *err)
+		      struct source *tables, const char *name,
+		      struct error *err)
 {
 	state->found_name = strdup(name);
-	if (!state->found_name) {
-		source_unref(source);
+	if (!state->found_name)
 		return error_nomem(err);
-	}
-	state->found = source;
+	state->found = source_ref(source);
+	state->tables = source_ref(tables);
 	return 1;
+}
+
+/* 1 and state->found if the source has the id; 0 if not. */
+static int try_source(struct search_state *state, struct source *source,
+		      const char *name, struct error *err)
+{
+	struct source *tables;
+	int match;
+
+	if (source_cached(&tables, source, state->args->cache, err))
+		return -1;
+	format_prefetch(source, state->format, state->args);
+	match = state->search->matches(state->search->arg, tables, err);
+	if (match > 0)
+		match = take_found(state, source, tables, name, err);
+	source_unref(tables);
+	return match;
 }
 
 /* 1 and state->found if the sibling `name` has the id; 0 if not. */
@@ -142,11 +161,10 @@ static int try_sibling(struct search_state *state, const char *name,
 	if (siblings->open(siblings, name, &source, &why)) {
 		match = -1;
 	} else {
-		match = state->search->matches(state->search->arg, source,
-					       &why);
-		if (match > 0)
-			return take_found(state, source, name, err);
+		match = try_source(state, source, name, &why);
 		source_unref(source);
+		if (match > 0)
+			return 1;
 		if (match == 0 && hinted)
 			state->other = name;
 	}
@@ -238,7 +256,8 @@ int parent_open(struct map *child, const struct parent_names *names,
 		const struct parent_search *search,
 		const struct open_args *args, struct error *err)
 {
-	struct search_state state = { .search = search, .args = args };
+	struct search_state state = { .search = search, .args = args,
+				      .format = child->format->name };
 	struct open_args sub = *args;
 	struct parent_warn warn = { .args = args };
 	AUTO_FREE char *name = NULL;
@@ -260,6 +279,7 @@ int parent_open(struct map *child, const struct parent_names *names,
 	/* Thirty-two names in front would hide what a loop is refused for. */
 	if (ret && err && !(err->kind == ERR_LIMIT && args->depth))
 		error_prefix(err, "parent %s", name);
+	source_unref(state.tables);
 	source_unref(state.found);
 	return ret;
 }

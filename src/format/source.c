@@ -79,6 +79,15 @@ int source_read(struct source *source, uint64_t offset, void *buf, size_t len,
 	return source_readv(source, offset, &iov, 1, flags, err);
 }
 
+void source_prefetch(struct source *source, uint64_t offset, uint64_t length)
+{
+	if (offset >= source->size || !source->ops->prefetch)
+		return;
+	length = min_u64(length, source->size - offset);
+	if (length)
+		source->ops->prefetch(source, offset, length);
+}
+
 /* An object. */
 
 struct object_source {
@@ -145,6 +154,29 @@ static int window_readv(struct source *source, uint64_t offset,
 			    flags, err);
 }
 
+static void window_prefetch(struct source *source, uint64_t offset,
+			    uint64_t length)
+{
+	struct window_source *self = (struct window_source *)source;
+
+	source_prefetch(self->below, self->start + offset, length);
+}
+
+static int window_cached(struct source **out, struct source *source,
+			 struct page_cache *cache, struct error *err)
+{
+	struct window_source *self = (struct window_source *)source;
+	struct source *below;
+	int ret;
+
+	if (source_cached(&below, self->below, cache, err))
+		return -1;
+	ret = source_window(out, source->name, below, self->start,
+			    source->size, err);
+	source_unref(below);
+	return ret;
+}
+
 static void window_close(struct source *source)
 {
 	struct window_source *self = (struct window_source *)source;
@@ -155,6 +187,8 @@ static void window_close(struct source *source)
 
 static const struct source_ops window_ops = {
 	.readv = window_readv,
+	.prefetch = window_prefetch,
+	.cached = window_cached,
 	.close = window_close,
 };
 

@@ -23,6 +23,7 @@
 #define SOURCE_NOWAIT STORE_NOWAIT
 
 struct budget;
+struct page_cache;
 struct source;
 
 struct source_ops {
@@ -30,6 +31,11 @@ struct source_ops {
 	int (*readv)(struct source *source, uint64_t offset,
 		     const struct iovec *iov, int iovcnt, unsigned int flags,
 		     struct error *err);
+	/* Optional, as source_prefetch() and source_cached(). */
+	void (*prefetch)(struct source *source, uint64_t offset,
+			 uint64_t length);
+	int (*cached)(struct source **out, struct source *source,
+		      struct page_cache *cache, struct error *err);
 	void (*close)(struct source *source); /* last reference is gone */
 };
 
@@ -61,6 +67,12 @@ int source_readv(struct source *source, uint64_t offset,
 int source_read(struct source *source, uint64_t offset, void *buf, size_t len,
 		unsigned int flags, struct error *err);
 
+/* This range will be read soon: begin to fetch it, so that ranges that lie
+ * apart cost one wait together. A hint, heeded by sources that keep what they
+ * read (source_cached() and what stands on it); returns at once, and what
+ * fails is for the reader to meet. The range may reach past the end. */
+void source_prefetch(struct source *source, uint64_t offset, uint64_t length);
+
 /* An object as a source. Takes the object over on success only. */
 int source_from_object(struct source **out, const char *name,
 		       struct object *object, const struct store *store,
@@ -78,16 +90,18 @@ int source_concat(struct source **out, const char *name, struct source **parts,
 int source_memory(struct source **out, const char *name, const void *data,
 		  size_t size, struct error *err);
 
-/* The metadata cache: pages of any number of sources, least recently used
- * ones dropped when the budget asks. One per process. */
-struct page_cache;
+/* The metadata cache: pages of any number of sources, as large as a request
+ * is worth (fetch_bytes), least recently used ones dropped when the budget
+ * asks. One per process. */
 int page_cache_new(struct page_cache **out, struct budget *budget,
 		   struct error *err);
 void page_cache_free(struct page_cache *cache);
 
-/* `below` seen through the cache: what drivers read tables through. With
- * SOURCE_NOWAIT a page that is neither cached nor readable at once is
- * ERR_AGAIN. cache == NULL gives another reference to below. Not for
+/* `below` seen through the cache: what is recognised, headers and tables are
+ * read through. Whoever asks for the same source gets the same pages, which
+ * live as long as one of them holds on; a window has the pages of what it is a
+ * window of. With SOURCE_NOWAIT a page that is neither cached nor readable at
+ * once is ERR_AGAIN. cache == NULL gives another reference to below. Not for
  * payload. */
 int source_cached(struct source **out, struct source *below,
 		  struct page_cache *cache, struct error *err);

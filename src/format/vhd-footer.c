@@ -41,7 +41,7 @@ static void decode(struct vhd_footer *footer, const uint8_t *p,
 	footer->current_size = be64_get(disk->current_size);
 }
 
-int vhd_read_ends(struct vhd_ends *ends, struct source *source,
+int vhd_read_tail(struct vhd_ends *ends, struct source *source,
 		  struct error *err)
 {
 	uint8_t buf[VHD_FOOTER_BYTES];
@@ -55,6 +55,14 @@ int vhd_read_ends(struct vhd_ends *ends, struct source *source,
 	decode(&ends->tail, buf, VHD_FOOTER_BYTES);
 	if (!ends->tail.there && !memcmp(buf + 1, "conectix", 8))
 		decode(&ends->tail, buf + 1, VHD_FOOTER_BYTES - 1);
+	return 0;
+}
+
+int vhd_read_head(struct vhd_ends *ends, struct source *source,
+		  struct error *err)
+{
+	if (source->size < VHD_FOOTER_BYTES)
+		return 0;
 	/* A fixed disk's first sector is the guest's. */
 	if (ends->tail.checksum_good && ends->tail.type == VHD_FIXED)
 		return 0;
@@ -63,6 +71,14 @@ int vhd_read_ends(struct vhd_ends *ends, struct source *source,
 		return -1;
 	decode(&ends->copy, ends->head, VHD_FOOTER_BYTES);
 	return 0;
+}
+
+int vhd_read_ends(struct vhd_ends *ends, struct source *source,
+		  struct error *err)
+{
+	if (vhd_read_tail(ends, source, err))
+		return -1;
+	return vhd_read_head(ends, source, err);
 }
 
 static bool same_bytes(const struct vhd_footer *a, const struct vhd_footer *b)

@@ -269,25 +269,60 @@ static int open_footer(struct vhd_map *map, const struct vhd_ends *ends,
 	}
 }
 
-static int vhd_open(struct map **out, struct source *source,
-		    const struct open_args *args, struct error *err)
+/* The footer at the end is sound, and nothing but its size is wanted: the rest
+ * is read when the disk is opened. A differencing disk is more than this file,
+ * so that is no answer for it. */
+static bool is_enough(const struct vhd_ends *ends,
+		      const struct open_args *args)
 {
-	struct vhd_map *map = NULL;
+	return args->size_only && ends->tail.checksum_good &&
+	       be32_get(ends->tail.disk.version) >> 16 == VERSION_MAJOR &&
+	       ends->tail.type == VHD_DYNAMIC;
+}
+
+static void glance(struct vhd_map *map, const struct open_args *args)
+{
+	const struct vhd_footer *footer = &map->footer;
+
+	map->map.size = args->vhd_chs ? vhd_chs_size(&footer->disk) :
+					footer->current_size;
+	map->map.can_have_holes = true;
+	map->map.subformat = "dynamic";
+}
+
+static int open_map(struct vhd_map *map, const struct open_args *args,
+		    struct error *err)
+{
+	uint64_t file_size = map->map.source->size;
 	const struct vhd_footer *footer;
 	struct vhd_ends ends;
 
-	*out = NULL;
-	if (vhd_read_ends(&ends, source, err) ||
-	    vhd_choose_footer(&footer, &ends, source->size, args, err))
+	if (vhd_read_tail(&ends, map->tables, err))
 		return -1;
-	map = calloc(1, sizeof(*map));
+	if (is_enough(&ends, args)) {
+		map->footer = ends.tail;
+		glance(map, args);
+		return 0;
+	}
+	if (vhd_read_head(&ends, map->tables, err) ||
+	    vhd_choose_footer(&footer, &ends, file_size, args, err))
+		return -1;
+	map->footer = *footer;
+	return open_footer(map, &ends, args, err);
+}
+
+static int vhd_open(struct map **out, struct source *source,
+		    const struct open_args *args, struct error *err)
+{
+	struct vhd_map *map = calloc(1, sizeof(*map));
+
+	*out = NULL;
 	if (!map)
 		return error_nomem(err);
 	map_init(&map->map, &vhd_map_ops, &vhd_format, source);
-	map->footer = *footer;
 	map->budget = args->budget;
 	if (source_cached(&map->tables, source, args->cache, err) ||
-	    open_footer(map, &ends, args, err)) {
+	    open_map(map, args, err)) {
 		map_close(&map->map);
 		return -1;
 	}
@@ -318,10 +353,12 @@ const struct format vhd_format = {
 	.name = "vhd",
 	.title = "Microsoft virtual hard disk",
 	.magics = {
-		{ 0, "conectix", 8 },
 		{ -512, "conectix", 8 },
+		{ 0, "conectix", 8 },
 		{ -511, "conectix", 8 },
 	},
+	.head_bytes = VHD_HEAD_BYTES,
+	.tail_bytes = VHD_FOOTER_BYTES,
 	.probe = vhd_probe,
 	.open = vhd_open,
 };

@@ -16,6 +16,7 @@
 #define VHD_SECTOR       512u
 #define VHD_FOOTER_BYTES 512u
 #define VHD_HEADER_BYTES 1024u
+#define VHD_HEAD_BYTES   4096u
 #define VHD_UNALLOCATED  0xffffffffu
 #define VHD_LOCATORS     8
 #define VHD_UUID_TEXT    37 /* with the NUL */
@@ -90,7 +91,7 @@ struct vhd_footer {
 /* What opening reads: both ends of the file. */
 struct vhd_ends {
 	struct vhd_footer tail, copy;
-	uint8_t head[4096];  /* mostly holds the dynamic header too */
+	uint8_t head[VHD_HEAD_BYTES]; /* mostly holds the dynamic header too */
 	uint32_t head_bytes; /* 0 where the tail shows a fixed disk */
 };
 
@@ -113,8 +114,13 @@ struct vhd_map {
  * the checksum itself, which lies at `at`. */
 uint32_t vhd_checksum(const void *data, size_t len, size_t at);
 
-/* Read the footer at the end (512 bytes, or the 511 of old writers) and the
- * start with its copy: at most two reads. Only reading fails. */
+/* Read the footer at the end (512 bytes, or the 511 of old writers); then the
+ * start with its copy, unless the footer tells of a fixed disk: one read each.
+ * The last does both. Only reading fails. */
+int vhd_read_tail(struct vhd_ends *ends, struct source *source,
+		  struct error *err);
+int vhd_read_head(struct vhd_ends *ends, struct source *source,
+		  struct error *err);
 int vhd_read_ends(struct vhd_ends *ends, struct source *source,
 		  struct error *err);
 

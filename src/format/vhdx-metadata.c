@@ -143,7 +143,7 @@ static int read_item(const struct region *region, enum vhdx_item i,
 		memcpy(buf, region->data + at, len);
 		return 0;
 	}
-	if (source_read(region->map->content, item->offset, buf, len, 0, err))
+	if (source_read(region->map->tables, item->offset, buf, len, 0, err))
 		return error_prefix(err, "metadata: %s", known[i].name);
 	return 0;
 }
@@ -205,7 +205,7 @@ int vhdx_read_metadata(struct vhdx_map *map, struct error *err)
 	if (at < size)
 		region.length = min_u64(min_u64(FIRST_READ, size - at),
 					map->metadata.length);
-	if (source_read(map->content, at, data, region.length, 0, err))
+	if (source_read(map->tables, at, data, region.length, 0, err))
 		return error_prefix(err, "metadata");
 	if (parse_table(&region, err) || read_items(&region, err))
 		return -1;

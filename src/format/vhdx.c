@@ -82,11 +82,11 @@ static int read_regions(struct vhdx_map *map, uint8_t *start,
 				 start + VHDX_REGION2_AT, args, err);
 }
 
-static int open_start(struct vhdx_map *map, uint8_t *start,
-		      const struct open_args *args, struct error *err)
+/* start is VHDX_START_BYTES long and gets what source begins with. */
+static int open_start(struct vhdx_map *map, struct source *source,
+		      uint8_t *start, const struct open_args *args,
+		      struct error *err)
 {
-	struct source *source = map->map.source;
-
 	if (source->size < VHDX_START_BYTES)
 		return error_set(err, ERR_CORRUPT, "a VHDX has at least %u "
 				 "bytes, this file %llu", VHDX_START_BYTES,
@@ -117,10 +117,16 @@ static int open_disk(struct vhdx_map *map, const struct open_args *args,
 		     struct error *err)
 {
 	AUTO_FREE uint8_t *start = malloc(VHDX_START_BYTES);
+	struct source *head;
+	int ret;
 
 	if (!start)
 		return error_nomem(err);
-	if (open_start(map, start, args, err) ||
+	if (source_cached(&head, map->map.source, args->cache, err))
+		return -1;
+	ret = open_start(map, head, start, args, err);
+	source_unref(head);
+	if (ret ||
 	    source_cached(&map->tables, map->content, args->cache, err) ||
 	    vhdx_read_metadata(map, err) || check_layout(map, err))
 		return -1;
@@ -156,5 +162,6 @@ const struct format vhdx_format = {
 	.magics = {
 		{ 0, "vhdxfile", 8 },
 	},
+	.head_bytes = VHDX_START_BYTES,
 	.open = vhdx_open,
 };

@@ -61,10 +61,15 @@ static int open_sparse_extent(struct vmdk_extent *extent,
 			      const struct open_args *args, struct error *err)
 {
 	uint8_t sector[VMDK_SECTOR];
+	struct source *tables;
 	uint64_t size;
+	int ret;
 
-	if (source_read(source, 0, sector, sizeof(sector), 0, err) ||
-	    vmdk_sparse_open(&extent->sparse, source, sector, args, err))
+	if (source_cached(&tables, source, args->cache, err))
+		return -1;
+	ret = source_read(tables, 0, sector, sizeof(sector), 0, err);
+	source_unref(tables);
+	if (ret || vmdk_sparse_open(&extent->sparse, source, sector, args, err))
 		return -1;
 	size = vmdk_sparse_size(extent->sparse);
 	if (size < extent->length)

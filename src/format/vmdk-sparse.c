@@ -25,7 +25,6 @@
 #include "format/vmdk-sparse.h"
 
 #define ENTRY_BYTES       4u
-#define FOOTER_SECTORS    3u           /* marker, footer, end marker */
 #define FOOTER_SEARCH     (64u << 10)  /* bytes at the end */
 #define TABLES_PER_ANSWER 1024u
 #define LOOK_AHEAD        16u /* entries read to see where a grain ends */
@@ -104,13 +103,13 @@ static bool take_footer(struct vmdk_sparse *sparse, const uint8_t *sectors,
 /* The footer at the very end, as written. 1 found, 0 not, -1 error. */
 static int read_footer(struct vmdk_sparse *sparse, struct error *err)
 {
-	uint8_t sectors[FOOTER_SECTORS * VMDK_SECTOR];
+	uint8_t sectors[VMDK_FOOTER_BYTES];
 	uint64_t at;
 
 	if (sparse->source->size < sizeof(sectors))
 		return 0;
 	at = sparse->source->size - sizeof(sectors);
-	if (source_read(sparse->source, at, sectors, sizeof(sectors), 0, err))
+	if (source_read(sparse->tables, at, sectors, sizeof(sectors), 0, err))
 		return -1;
 	return at % VMDK_SECTOR == 0 && take_footer(sparse, sectors, at);
 }
@@ -124,9 +123,9 @@ static int search_footer(struct vmdk_sparse *sparse, struct error *err)
 
 	if (!tail)
 		return error_nomem(err);
-	if (source_read(sparse->source, size - length, tail, length, 0, err))
+	if (source_read(sparse->tables, size - length, tail, length, 0, err))
 		return -1;
-	for (uint64_t at = FOOTER_SECTORS * VMDK_SECTOR; at <= length;
+	for (uint64_t at = VMDK_FOOTER_BYTES; at <= length;
 	     at += VMDK_SECTOR)
 		if (take_footer(sparse, tail + (length - at), size - at))
 			return 1;
@@ -161,6 +160,11 @@ static int find_tables(struct vmdk_sparse *sparse,
 
 	sparse->data_end = sparse->source->size;
 	sparse->layout = VMDK_IN_FRONT;
+	/* The footer repeats the header; its place of the tables is for who
+	 * reads. */
+	if (args->size_only && header->gd == VMDK_GD_AT_END &&
+	    header->capacity && !vmdk_header_check(header, NULL))
+		return 0;
 	if (header->gd == VMDK_GD_AT_END)
 		found = find_footer(sparse, err);
 	if (found != 0)
@@ -191,9 +195,9 @@ int vmdk_sparse_open(struct vmdk_sparse **out, struct source *source,
 	if (!sparse)
 		return error_nomem(err);
 	sparse->source = source_ref(source);
-	if (vmdk_header_load(&sparse->header, first_sector, err) ||
-	    find_tables(sparse, args, err) ||
-	    source_cached(&sparse->tables, source, args->cache, err)) {
+	if (source_cached(&sparse->tables, source, args->cache, err) ||
+	    vmdk_header_load(&sparse->header, first_sector, err) ||
+	    find_tables(sparse, args, err)) {
 		vmdk_sparse_close(sparse);
 		return -1;
 	}

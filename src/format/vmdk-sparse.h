@@ -17,6 +17,8 @@
 #define VMDK_GD_AT_END     UINT64_MAX
 #define VMDK_MARKER_BYTES  12u        /* in front of packed data */
 
+#define VMDK_FOOTER_BYTES  (3u * VMDK_SECTOR) /* marker, footer, end marker */
+
 #define VMDK_FLAG_NEWLINES 0x1u
 #define VMDK_FLAG_RGD      0x2u
 #define VMDK_FLAG_ZEROED   0x4u

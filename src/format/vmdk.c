@@ -7,7 +7,7 @@
  *     KDMV  header [descriptor] packed grains ...  streamOptimized
  *     text  a descriptor that lists extent files   flat, split, vmfs
  *
- * The file is opened in few small reads: its first 64 KiB (header and
+ * The file is opened in few small reads: its first 16 KiB (header and
  * descriptor), and the footer of a stream. Tables: vmdk-sparse.c. What is not
  * handled is refused by name: COWD, SEsparse, device mappings.
  *
@@ -25,7 +25,7 @@
 #include "format/block.h"
 #include "format/vmdk.h"
 
-#define HEAD_BYTES     (64u << 10)
+#define HEAD_BYTES     (16u << 10)
 #define SESPARSE_MAGIC "\xbe\xba\xfe\xca\0\0\0\0"
 
 /* createTypes that info shows in VMware's spelling. */
@@ -251,13 +251,20 @@ static int open_kind(struct vmdk *vmdk, const struct head *head,
 }
 
 static int read_head(struct head *head, struct source *source,
-		     struct error *err)
+		     const struct open_args *args, struct error *err)
 {
+	struct source *tables;
+	int ret;
+
 	head->length = min_u64(source->size, HEAD_BYTES);
 	head->data = calloc(1, HEAD_BYTES);
 	if (!head->data)
 		return error_nomem(err);
-	return source_read(source, 0, head->data, head->length, 0, err);
+	if (source_cached(&tables, source, args->cache, err))
+		return -1;
+	ret = source_read(tables, 0, head->data, head->length, 0, err);
+	source_unref(tables);
+	return ret;
 }
 
 static void fill_map(struct vmdk *vmdk)
@@ -294,7 +301,7 @@ static int vmdk_open(struct map **out, struct source *source,
 		return error_nomem(err);
 	map_init(&vmdk->map, &vmdk_map_ops, &vmdk_format, source);
 	vmdk->budget = args->budget;
-	ret = read_head(&head, source, err);
+	ret = read_head(&head, source, args, err);
 	if (!ret)
 		ret = open_kind(vmdk, &head, args, err);
 	free(head.data);
@@ -320,5 +327,7 @@ const struct format vmdk_format = {
 		{ 0, "COWD", 4 },
 		{ 0, SESPARSE_MAGIC, 8 },
 	},
+	.head_bytes = HEAD_BYTES,
+	.tail_bytes = VMDK_FOOTER_BYTES,
 	.open = vmdk_open,
 };

@@ -121,6 +121,10 @@ static int parse_word(struct faults *f, const char *word, char *value,
 	if (!strcmp(word, "log"))
 		return parse_text(f->log_file, sizeof(f->log_file), value,
 				  err);
+	if (!strcmp(word, "fetch"))
+		return parse_uint(&f->fetch_bytes, value, err);
+	if (!strcmp(word, "request"))
+		return parse_uint(&f->request_bytes, value, err);
 	return error_set(err, ERR_ARG, "'%s' is no known word", word);
 }
 

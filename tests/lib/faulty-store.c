@@ -278,7 +278,11 @@ static int faulty_open(struct object **out, struct store *store,
 		       struct error *err)
 {
 	struct passage p = { (struct faulty_store *)store, FAULTY_OPEN, key };
-	int ret = passage_begin(&p, 0, err);
+	int ret;
+
+	if (known && p.store->faults.fetch_bytes)
+		return open_inner(out, p.store, key, known, err);
+	ret = passage_begin(&p, 0, err);
 
 	if (!ret)
 		ret = open_inner(out, p.store, key, known, err);
@@ -381,6 +385,10 @@ int faulty_store_new(struct store **out, struct store *inner,
 	self->inner = inner;
 	if (faults)
 		self->faults = *faults;
+	if (self->faults.fetch_bytes)
+		self->store.fetch_bytes = self->faults.fetch_bytes;
+	if (self->faults.request_bytes)
+		self->store.request_bytes = self->faults.request_bytes;
 	pthread_mutex_init(&self->lock, NULL);
 	pthread_cond_init(&self->released, NULL);
 	*out = &self->store;

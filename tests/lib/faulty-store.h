@@ -32,6 +32,10 @@ struct faults {
 	enum error_kind fail_kind; /* how; ERR_NONE = ERR_IO */
 	char hang_file[256];       /* calls hang while this file exists */
 	char log_file[256];        /* append a line for each call */
+	uint32_t fetch_bytes;      /* when the store is made: it says so of */
+	uint32_t request_bytes;    /* itself, instead of the inner store; with
+				    * fetch_bytes it is a remote one, which an
+				    * open with `known` asks nothing */
 };
 
 /* One call as it happened. Times are CLOCK_MONOTONIC. */
