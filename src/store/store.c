@@ -9,29 +9,64 @@
 
 #include "common/checked.h"
 #include "common/log.h"
+#include "store/retry.h"
 #include "store/sink.h"
 #include "store/store.h"
+
+/* What comes from a network is tried again when that fails. */
+typedef int open_fn(struct store **out, const char *source,
+		    const struct store_options *options, struct error *err);
+
+static int open_remote(struct store **out, open_fn *open_inner,
+		       const char *source, const struct store_options *options,
+		       struct error *err)
+{
+	struct retry_options retry = {
+		.timeout_ms = options ? options->timeout_ms : 0,
+	};
+	struct store *inner;
+
+	if (open_inner(&inner, source, options, err))
+		return -1;
+	if (!retry_store_new(out, inner, &retry, err))
+		return 0;
+	store_close(inner);
+	return -1;
+}
+
+static bool has_scheme(const char *source, const char *scheme)
+{
+	return !strncmp(source, scheme, strlen(scheme));
+}
+
+static int open_file_url(struct store **out, const char *path,
+			 struct error *err)
+{
+	if (*path == '/')
+		return file_store_open(out, path, err);
+	return error_set(err, ERR_ARG, "file://%s: a file URL holds an "
+			 "absolute path and no host: file:///%s", path, path);
+}
 
 int store_open(struct store **out, const char *source,
 	       const struct store_options *options, struct error *err)
 {
-	static const char file_scheme[] = "file://";
 	const char *scheme_end = strstr(source, "://");
+	int len = scheme_end ? (int)(scheme_end - source) : 0;
 
 	*out = NULL;
-	if (!strncmp(source, file_scheme, strlen(file_scheme))) {
-		source += strlen(file_scheme);
-		if (*source == '/')
-			return file_store_open(out, source, err);
-		return error_set(err, ERR_ARG, "file://%s: a file URL holds "
-				 "an absolute path and no host: file:///%s",
-				 source, source);
-	}
-	if (scheme_end && !memchr(source, '/', (size_t)(scheme_end - source)))
-		return error_set(err, ERR_UNSUPPORTED,
-				 "%s: this kind of source is not supported; "
-				 "give a directory or file:///directory",
-				 source);
+	if (has_scheme(source, "file://"))
+		return open_file_url(out, source + strlen("file://"), err);
+	if (has_scheme(source, "s3://"))
+		return open_remote(out, s3_store_open, source, options, err);
+	if (has_scheme(source, "https://") || has_scheme(source, "http://"))
+		return open_remote(out, https_store_open, source, options,
+				   err);
+	/* The rest of such a source may hold a password. */
+	if (len && !memchr(source, '/', (size_t)len))
+		return error_set(err, ERR_UNSUPPORTED, "%.*s:// is not "
+				 "supported; give a directory, s3://BUCKET or "
+				 "https://HOST/FILE", len, source);
 	return file_store_open(out, source, err);
 }
 

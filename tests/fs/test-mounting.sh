@@ -29,7 +29,7 @@ refused 1 "mount point .* does not exist; make it with mkdir" "$s" "$tmp/no"
 refused 1 "mount point .* is not a directory" "$s" "$s/a.img"
 refused 1 "is not empty.*choose an empty directory" "$s" "$tmp/full"
 refused 1 "lies in the source" "$s" "$s/inside"
-refused 1 "this kind of source is not supported" "gopher://x/y" "$m"
+refused 1 "gopher:// is not supported" "gopher://x/y" "$m"
 refused 2 "unknown option -o memroy; did you mean -o memory" "$s" "$m" \
 	-o memroy=1G
 refused 2 "memory=1: must lie between 16M" "$s" "$m" -o memory=1

@@ -1,0 +1,539 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the vmiefs authors
+ *
+ * Requests to S3. */
+#include "config.h"
+
+#include <stdatomic.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/cleanup.h"
+#include "common/log.h"
+#include "store/retry.h"
+#include "store/s3-client.h"
+#include "store/s3-error.h"
+#include "store/sigv4.h"
+
+#define FIRST_REGION   "us-east-1" /* answers for buckets anywhere */
+#define HOPS_MAX       3
+#define OWN_HEADERS    8
+#define HEADERS_MAX    16
+#define HEADER_MAX     (16u << 10) /* session tokens have some KiB */
+#define URL_MAX        (16u << 10) /* a key of 1024 bytes takes 3 KiB */
+#define SKEW_S         300 /* S3 tolerates 900 */
+#define TIMEOUT_MS     60000
+#define ERROR_TEXT_MAX (256u << 10)
+#define EMPTY_HASH                                                             \
+	"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+struct s3_client {
+	atomic_uint refs;
+	struct http *http;
+	struct credentials *credentials;
+	struct s3_endpoint endpoint;
+	enum s3_addressing addressing;
+	bool is_anonymous, requester_pays, unsigned_payload;
+	char region[S3_REGION_MAX];  /* where to begin */
+	bool region_is_given;        /* by the option */
+	atomic_llong clock_ahead_s;  /* the server's, of ours */
+};
+
+static int set_region(struct s3_client *client,
+		      const struct store_options *options, struct error *err)
+{
+	const char *region = options->region;
+
+	client->region_is_given = region && *region;
+	if (!client->region_is_given)
+		region = credentials_region(client->credentials);
+	if (!region || !*region)
+		region = FIRST_REGION;
+	if (!s3_region_is_valid(region))
+		return error_set(err, ERR_ARG, "'%.80s' is no name of a "
+				 "region, which is like eu-west-1", region);
+	snprintf(client->region, sizeof(client->region), "%s", region);
+	return 0;
+}
+
+static int set_endpoint(struct s3_client *client,
+			const struct store_options *options, struct error *err)
+{
+	const char *endpoint = options->endpoint;
+
+	if (!endpoint || !*endpoint)
+		endpoint = credentials_endpoint(client->credentials);
+	return s3_endpoint_parse(&client->endpoint, endpoint, err);
+}
+
+int s3_client_new(struct s3_client **out, const struct store_options *options,
+		  struct error *err)
+{
+	struct http_options http = { .ca_bundle = options->ca_bundle };
+	struct credentials_options keys = {
+		.profile = options->profile,
+		.region = options->region,
+		.is_anonymous = options->is_anonymous,
+	};
+	struct s3_client *client = calloc(1, sizeof(*client));
+
+	*out = NULL;
+	if (!client)
+		return error_nomem(err);
+	atomic_init(&client->refs, 1);
+	client->addressing = options->addressing;
+	client->is_anonymous = options->is_anonymous;
+	client->requester_pays = options->requester_pays;
+	client->unsigned_payload = options->unsigned_payload;
+	if (http_new(&client->http, &http, err) ||
+	    credentials_new(&client->credentials, client->http, &keys, err) ||
+	    set_endpoint(client, options, err) ||
+	    set_region(client, options, err)) {
+		s3_client_unref(client);
+		return -1;
+	}
+	*out = client;
+	return 0;
+}
+
+int s3_client_start(struct s3_client *client, struct error *err)
+{
+	return http_start(client->http, err) ||
+	       credentials_start(client->credentials, err) ? -1 : 0;
+}
+
+struct s3_client *s3_client_ref(struct s3_client *client)
+{
+	atomic_fetch_add(&client->refs, 1);
+	return client;
+}
+
+void s3_client_unref(struct s3_client *client)
+{
+	if (!client || atomic_fetch_sub(&client->refs, 1) > 1)
+		return;
+	credentials_unref(client->credentials);
+	http_unref(client->http);
+	free(client);
+}
+
+struct http *s3_client_http(struct s3_client *client)
+{
+	return client->http;
+}
+
+void s3_bucket_init(struct s3_bucket *bucket, struct s3_client *client,
+		    const char *name, bool binding)
+{
+	memset(bucket, 0, sizeof(*bucket));
+	bucket->client = s3_client_ref(client);
+	snprintf(bucket->name, sizeof(bucket->name), "%s", name);
+	bucket->region_is_given = binding && client->region_is_given;
+	pthread_mutex_init(&bucket->lock, NULL);
+	memcpy(bucket->region, client->region, sizeof(bucket->region));
+}
+
+void s3_bucket_destroy(struct s3_bucket *bucket)
+{
+	pthread_mutex_destroy(&bucket->lock);
+	s3_client_unref(bucket->client);
+}
+
+static void get_region(struct s3_bucket *bucket, char region[S3_REGION_MAX])
+{
+	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&bucket->lock);
+
+	memcpy(region, bucket->region, S3_REGION_MAX);
+}
+
+static void keep_region(struct s3_bucket *bucket,
+			const char region[S3_REGION_MAX])
+{
+	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&bucket->lock);
+
+	log_info("bucket %s is in region %s", bucket->name, region);
+	memcpy(bucket->region, region, S3_REGION_MAX);
+}
+
+/* One call of s3_send(): what its tries have found out. */
+struct sending {
+	struct s3_bucket *bucket;
+	const struct s3_request *request;
+	struct http_response *response;
+	struct strbuf own_text, *text;
+	char region[S3_REGION_MAX];
+	struct key_set *keys; /* of the last try; NULL: not signed */
+	struct strbuf host;
+	int64_t signed_at;
+	unsigned int hops;
+	bool has_renewed, has_set_clock;
+};
+
+/* The headers of one try: what is sent is what is signed. */
+struct headers {
+	struct strbuf own[OWN_HEADERS];
+	int own_count;
+	const char *lines[HEADERS_MAX + 1];
+	int count;
+};
+
+static struct strbuf *next_header(struct headers *headers)
+{
+	struct strbuf *line = &headers->own[headers->own_count++];
+
+	line->max = HEADER_MAX;
+	return line;
+}
+
+/* Own ones from `from` on join the list. */
+static int list_headers(struct headers *headers, int from, struct error *err)
+{
+	for (int i = from; i < headers->own_count; i++) {
+		if (headers->own[i].failed)
+			return error_set(err, ERR_LIMIT, "a header for the "
+					 "server is above %u bytes",
+					 HEADER_MAX);
+		headers->lines[headers->count++] = headers->own[i].data;
+	}
+	return 0;
+}
+
+static void free_headers(struct headers *headers)
+{
+	for (int i = 0; i < headers->own_count; i++) {
+		struct strbuf *line = &headers->own[i];
+
+		if (line->data)
+			explicit_bzero(line->data, line->len);
+		strbuf_free(line);
+	}
+}
+
+static int64_t server_time(struct s3_client *client)
+{
+	return (int64_t)time(NULL) + atomic_load(&client->clock_ahead_s);
+}
+
+static int sign(const struct sending *s, const char *path, const char *hash,
+		struct headers *headers, struct error *err)
+{
+	struct sigv4_request request = {
+		.method = s->request->method,
+		.path = path,
+		.query = s->request->query ? s->request->query : "",
+		.headers = headers->lines,
+		.payload_hash = hash,
+		.region = s->region,
+		.service = "s3",
+		.time = s->signed_at,
+	};
+	struct strbuf value = { .max = HEADER_MAX };
+	int from = headers->own_count, ret;
+
+	ret = sigv4_authorization(&request, &s->keys->keys, &value, err);
+	if (!ret) {
+		strbuf_printf(next_header(headers), "Authorization: %s",
+			      value.data);
+		ret = list_headers(headers, from, err);
+	}
+	strbuf_free(&value);
+	return ret;
+}
+
+static int make_headers(struct sending *s, const char *path,
+			struct headers *headers, struct error *err)
+{
+	const struct s3_client *client = s->bucket->client;
+	const char *hash = client->unsigned_payload ? SIGV4_UNSIGNED :
+						      EMPTY_HASH;
+	const char *const *more = s->request->headers;
+	char date[17];
+
+	strbuf_printf(next_header(headers), "Host: %s", s->host.data);
+	if (client->requester_pays)
+		strbuf_puts(next_header(headers),
+			    "x-amz-request-payer: requester");
+	s->signed_at = server_time(s->bucket->client);
+	if (s->keys) {
+		sigv4_date(date, s->signed_at);
+		strbuf_printf(next_header(headers), "x-amz-date: %s", date);
+		strbuf_printf(next_header(headers),
+			      "x-amz-content-sha256: %s", hash);
+		if (s->keys->keys.session_token)
+			strbuf_printf(next_header(headers),
+				      "x-amz-security-token: %s",
+				      s->keys->keys.session_token);
+	}
+	if (list_headers(headers, 0, err))
+		return -1;
+	for (; more && *more && headers->count < HEADERS_MAX - 1; more++)
+		headers->lines[headers->count++] = *more;
+	return s->keys ? sign(s, path, hash, headers, err) : 0;
+}
+
+static unsigned int time_for_try(const struct s3_request *request)
+{
+	unsigned int own = request->timeout_ms ? request->timeout_ms :
+						 TIMEOUT_MS;
+	unsigned int left = retry_time_left_ms();
+
+	if (left < own)
+		own = left;
+	return own ? own : 1;
+}
+
+static int perform(struct sending *s, const char *path,
+		   const struct headers *headers, struct error *err)
+{
+	const struct s3_request *request = s->request;
+	struct s3_client *client = s->bucket->client;
+	struct strbuf url = { .max = URL_MAX };
+	struct http_request http = {
+		.method = request->method,
+		.headers = headers->lines,
+		.timeout_ms = time_for_try(request),
+		.on_headers = request->on_headers,
+		.arg = request->arg,
+		.iov = request->iov,
+		.iovcnt = request->iovcnt,
+		.text = s->text,
+	};
+	int ret;
+
+	strbuf_printf(&url, "%s://%s%s%s%s",
+		      client->endpoint.is_tls ? "https" : "http",
+		      s->host.data, path, request->query ? "?" : "",
+		      request->query ? request->query : "");
+	if (url.failed) {
+		strbuf_free(&url);
+		return error_nomem(err);
+	}
+	http.url = url.data;
+	s->text->len = 0;
+	s->text->failed = false;
+	http_response_free(s->response);
+	ret = http_perform(client->http, &http, s->response, err);
+	strbuf_free(&url);
+	return ret;
+}
+
+/* One try. 0: there is an answer, of any status. */
+static int try_once(struct sending *s, struct error *err)
+{
+	struct s3_client *client = s->bucket->client;
+	struct strbuf path = { .max = URL_MAX };
+	struct headers headers = { .count = 0 };
+	int ret;
+
+	key_set_unref(take_ptr(s->keys));
+	strbuf_free(&s->host);
+	s->host.max = S3_HOST_MAX + S3_BUCKET_MAX;
+	ret = s3_address(&client->endpoint, client->addressing, s->region,
+			 s->bucket->name, s->request->key, &s->host, &path,
+			 err);
+	if (!ret && !client->is_anonymous)
+		ret = credentials_get(client->credentials, &s->keys, err);
+	if (!ret)
+		ret = make_headers(s, path.data, &headers, err);
+	if (!ret)
+		ret = perform(s, path.data, &headers, err);
+	free_headers(&headers);
+	strbuf_free(&path);
+	return ret;
+}
+
+static bool is_one_of(const char *code, const char *const *codes)
+{
+	while (*codes && strcmp(*codes, code) != 0)
+		codes++;
+	return *codes != NULL;
+}
+
+/* Does the answer mean that the bucket is elsewhere? */
+static bool is_elsewhere(const struct s3_fault *fault)
+{
+	static const char *const codes[] = {
+		"AuthorizationHeaderMalformed",
+		"IllegalLocationConstraintException", "PermanentRedirect",
+		"Redirect", "TemporaryRedirect", NULL,
+	};
+
+	/* Answers to HEAD have no code, but S3 tells the region. */
+	return (fault->status >= 300 && fault->status < 400) ||
+	       is_one_of(fault->code, codes) ||
+	       (fault->status == 400 && !*fault->code && *fault->region);
+}
+
+/* S3 tells where a bucket is in the answer to HEAD, whatever its status; some
+ * of its errors do not. */
+static void ask_region(struct sending *s, struct s3_fault *fault)
+{
+	static const struct s3_request head = { .method = "HEAD", .key = "" };
+	const struct s3_request *request = s->request;
+	struct error ignored = { 0 };
+
+	s->request = &head;
+	if (!try_once(s, &ignored)) {
+		struct s3_fault answer;
+
+		s3_fault_read(&answer, s->response, NULL, 0);
+		memcpy(fault->region, answer.region, sizeof(fault->region));
+	}
+	s->request = request;
+}
+
+/* Follow to another region, within AWS or at the same endpoint: nothing else
+ * gets our signatures. False: nothing is to be gained. */
+static bool follow(struct sending *s, struct s3_fault *fault)
+{
+	const struct s3_client *client = s->bucket->client;
+
+	if (!is_elsewhere(fault) || s->hops++ == HOPS_MAX)
+		return false;
+	if (fault->status < 400 && !client->endpoint.is_aws &&
+	    !*fault->region)
+		return false;
+	if (!*fault->region && client->endpoint.is_aws && *s->bucket->name)
+		ask_region(s, fault);
+	if (!*fault->region || !strcmp(fault->region, s->region) ||
+	    s->bucket->region_is_given)
+		return false;
+	memcpy(s->region, fault->region, sizeof(s->region));
+	keep_region(s->bucket, s->region);
+	return true;
+}
+
+static bool renew_keys(struct sending *s, const struct s3_fault *fault)
+{
+	static const char *const codes[] = {
+		"ExpiredToken", "ExpiredTokenException", "InvalidToken",
+		"TokenRefreshRequired", NULL,
+	};
+
+	if (s->has_renewed || !s->keys || !is_one_of(fault->code, codes))
+		return false;
+	s->has_renewed = true;
+	return credentials_refresh(s->bucket->client->credentials, s->keys);
+}
+
+/* Sign by the server's clock from now on, where ours is what it refuses. It
+ * does not say so in an answer to HEAD. */
+static bool set_clock(struct sending *s, const struct s3_fault *fault)
+{
+	static const char *const codes[] = {
+		"RequestExpired", "RequestInTheFuture", "RequestTimeTooSkewed",
+		NULL,
+	};
+	struct s3_client *client = s->bucket->client;
+	int64_t theirs = http_date(s->response);
+	int64_t off = theirs - s->signed_at;
+
+	if (s->has_set_clock || !s->keys || !theirs)
+		return false;
+	if (!is_one_of(fault->code, codes) &&
+	    (fault->status != 403 || *fault->code ||
+	     (off > -SKEW_S && off < SKEW_S)))
+		return false;
+	s->has_set_clock = true;
+	log_warning("this machine's clock differs from that of %s by %lld s: "
+		    "signing by theirs", s->host.data, (long long)-off);
+	atomic_store(&client->clock_ahead_s, theirs - (int64_t)time(NULL));
+	return true;
+}
+
+static int fail(const struct sending *s, const struct s3_fault *fault,
+		struct error *err)
+{
+	const struct key_set *keys = s->keys;
+	struct s3_asker asker = {
+		.bucket = s->bucket->name,
+		.host = s->host.data,
+		.access_key = keys ? keys->keys.access_key : "",
+		.origin = keys && keys->origin ? keys->origin : "",
+		.token = keys && keys->keys.session_token ?
+				 keys->keys.session_token : "",
+	};
+
+	s3_fault_error(fault, &asker, err);
+	if (is_elsewhere(fault) && *fault->region &&
+	    strcmp(fault->region, s->region) != 0)
+		return error_prefix(err, "the bucket is in region %s, not %s: "
+				    "give region=%s or leave the option out",
+				    fault->region, s->region, fault->region);
+	return -1;
+}
+
+/* The transfer failed by itself, or on_headers refused the answer. */
+static int fail_early(const struct sending *s, struct error *err)
+{
+	struct error_remote *remote = &err->remote;
+
+	if (s->response->status && !remote->http_status) {
+		remote->http_status = s->response->status;
+		http_header(s->response, "x-amz-request-id",
+			    remote->request_id, sizeof(remote->request_id));
+	}
+	return -1;
+}
+
+static int send_until_answered(struct sending *s, struct error *err)
+{
+	for (;;) {
+		struct error why = { 0 };
+		struct s3_fault fault;
+		int ret = try_once(s, &why);
+
+		if (ret && (why.kind != ERR_LIMIT ||
+			    s->response->status < 300)) {
+			fail_early(s, &why);
+			if (err)
+				*err = why;
+			return -1;
+		}
+		if (s->response->status >= 200 && s->response->status < 300)
+			return 0;
+		/* An error page that is too long has nothing to tell. */
+		s3_fault_read(&fault, s->response, ret ? NULL : s->text->data,
+			      ret ? 0 : s->text->len);
+		if (!follow(s, &fault) && !renew_keys(s, &fault) &&
+		    !set_clock(s, &fault))
+			return fail(s, &fault, err);
+	}
+}
+
+int s3_send(struct s3_bucket *bucket, const struct s3_request *request,
+	    struct http_response *response, struct error *err)
+{
+	struct sending s = {
+		.bucket = bucket,
+		.request = request,
+		.response = response,
+		.own_text = { .max = ERROR_TEXT_MAX },
+	};
+	int ret;
+
+	memset(response, 0, sizeof(*response));
+	s.text = request->text ? request->text : &s.own_text;
+	get_region(bucket, s.region);
+	ret = send_until_answered(&s, err);
+	key_set_unref(s.keys);
+	strbuf_free(&s.host);
+	strbuf_free(&s.own_text);
+	return ret;
+}
+
+int s3_explain(struct s3_bucket *bucket, struct error *err)
+{
+	const struct s3_endpoint *endpoint = &bucket->client->endpoint;
+	char region[S3_REGION_MAX];
+
+	get_region(bucket, region);
+	if (endpoint->is_aws)
+		return error_prefix(err, "AWS, region %s", region);
+	/* What failed on the way there begins with the host already. */
+	if (err && !strncmp(err->text, endpoint->host, strlen(endpoint->host)))
+		return error_prefix(err, "endpoint");
+	return error_prefix(err, "endpoint %s://%s",
+			    endpoint->is_tls ? "https" : "http",
+			    endpoint->host);
+}

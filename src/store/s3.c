@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the vmiefs authors
+ *
+ * S3 as a store. A store is a bucket, or a part of one below a prefix, which
+ * keys are given without; or a service, whose only entries are its buckets.
+ * Buckets of a service share its client. */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/xml.h"
+#include "store/http-fields.h"
+#include "store/s3-client.h"
+#include "store/s3-list.h"
+#include "store/s3-object.h"
+#include "store/store.h"
+
+/* What follows from a round trip of 20-30 ms and 80-100 MB/s a connection: in
+ * the time of a quarter MiB hardly more than the round trip passes, and with
+ * 4 MiB two thirds of the time go into the transfer; what a sequential reader
+ * needs beyond that comes from requests in parallel. */
+#define FETCH_BYTES   (256u << 10)
+#define REQUEST_BYTES (4u << 20)
+#define CHECK_MS      30000
+#define KEY_SIZE      (2 * STORE_KEY_MAX + 1)
+
+struct s3_store {
+	struct store store;
+	struct s3_bucket bucket;
+	char prefix[STORE_KEY_MAX + 1]; /* "" or with '/' at its end */
+};
+
+static bool is_service(const struct s3_store *self)
+{
+	return !*self->bucket.name;
+}
+
+/* The key as the server knows it; false where S3 cannot have it. */
+static bool full_key(const struct s3_store *self, const char *key,
+		     char full[KEY_SIZE])
+{
+	int len = snprintf(full, KEY_SIZE, "%s%s", self->prefix, key);
+
+	return len >= 0 && len <= STORE_KEY_MAX;
+}
+
+static int no_such_key(const struct s3_store *self, struct error *err)
+{
+	if (is_service(self))
+		return error_set(err, ERR_NOT_FOUND, "a service has buckets, "
+				 "no objects");
+	return error_set(err, ERR_NOT_FOUND, "prefix and key are above the "
+			 "limit of %d bytes", STORE_KEY_MAX);
+}
+
+/* Send a request for text. */
+static int get_text(struct s3_store *self, const char *query,
+		    unsigned int timeout_ms, struct strbuf *text,
+		    struct error *err)
+{
+	struct s3_request request = {
+		.method = "GET",
+		.key = "",
+		.query = query,
+		.text = text,
+		.timeout_ms = timeout_ms,
+	};
+	struct http_response response;
+	int ret = s3_send(&self->bucket, &request, &response, err);
+
+	http_response_free(&response);
+	return ret;
+}
+
+static int get_page(struct s3_store *self, const struct list_args *args,
+		    unsigned int timeout_ms, struct s3_page *page,
+		    struct error *err)
+{
+	struct strbuf text = { .max = XML_TEXT_MAX };
+	struct strbuf query = { .max = XML_TEXT_MAX };
+	char prefix[KEY_SIZE];
+	int ret = -1;
+
+	memset(page, 0, sizeof(*page));
+	if (!full_key(self, args->prefix, prefix))
+		return 0; /* nothing can be there */
+	s3_list_query(&query, args, prefix);
+	if (query.failed)
+		error_nomem(err);
+	else
+		ret = get_text(self, query.data, timeout_ms, &text, err);
+	if (!ret)
+		ret = s3_list_parse(page, text.data, text.len, self->prefix,
+				    prefix, err);
+	strbuf_free(&query);
+	strbuf_free(&text);
+	return ret;
+}
+
+static int get_buckets(struct s3_store *self, const char *continuation,
+		       unsigned int timeout_ms, struct s3_page *page,
+		       struct error *err)
+{
+	struct strbuf text = { .max = XML_TEXT_MAX };
+	struct strbuf query = { .max = XML_TEXT_MAX };
+	int ret = -1;
+
+	memset(page, 0, sizeof(*page));
+	if (continuation) {
+		strbuf_puts(&query, "continuation-token=");
+		uri_encode(&query, continuation, false);
+	}
+	if (query.failed)
+		error_nomem(err);
+	else
+		ret = get_text(self, query.data, timeout_ms, &text, err);
+	if (!ret)
+		ret = s3_buckets_parse(page, text.data, text.len, err);
+	strbuf_free(&query);
+	strbuf_free(&text);
+	return ret;
+}
+
+static int s3_list(struct store *store, const struct list_args *args,
+		   store_list_fn *fn, void *arg, char **continuation,
+		   struct error *err)
+{
+	struct s3_store *self = (struct s3_store *)store;
+	size_t len = strlen(args->prefix);
+	struct s3_page page;
+	int ret;
+
+	if (is_service(self))
+		ret = get_buckets(self, args->continuation, 0, &page, err);
+	else
+		ret = get_page(self, args, 0, &page, err);
+	for (size_t i = 0; !ret && i < page.count; i++)
+		if (!strncmp(page.entries[i].key, args->prefix, len))
+			ret = fn(arg, &page.entries[i], err);
+	if (!ret)
+		*continuation = take_ptr(page.token);
+	s3_page_free(&page);
+	return ret;
+}
+
+/* What the answer to HEAD or to a GET of one byte says. */
+static int ask_info(struct s3_store *self, const char *method, const char *key,
+		    struct object_info *info, struct error *err)
+{
+	static const char *const one_byte[] = { "Range: bytes=0-0", NULL };
+	struct s3_request request = {
+		.method = method,
+		.key = key,
+		.headers = strcmp(method, "GET") ? NULL : one_byte,
+	};
+	struct http_response response;
+	bool is_weak;
+	int ret = s3_send(&self->bucket, &request, &response, err);
+
+	if (!ret)
+		ret = field_object_info(&response, info, &is_weak, err);
+	http_response_free(&response);
+	return ret;
+}
+
+/* Was it HEAD that failed, whose answers cannot say why? An expired token,
+ * for one, looks like any bad request. */
+static bool is_unexplained(const struct error *err)
+{
+	return !*err->remote.code && (err->remote.http_status == 400 ||
+				      err->remote.http_status == 403);
+}
+
+static int s3_stat(struct store *store, const char *key,
+		   struct object_info *info, struct error *err)
+{
+	struct s3_store *self = (struct s3_store *)store;
+	struct error why = { 0 };
+	char full[KEY_SIZE];
+	int ret;
+
+	if (is_service(self) || !full_key(self, key, full))
+		return no_such_key(self, err);
+	ret = ask_info(self, "HEAD", full, info, &why);
+	if (ret && is_unexplained(&why))
+		ret = ask_info(self, "GET", full, info, &why);
+	if (ret && err)
+		*err = why;
+	return ret;
+}
+
+static int has_bucket(struct s3_store *self, const char *prefix, bool *found,
+		      struct error *err)
+{
+	size_t len = strcspn(prefix, "/");
+	struct s3_page page;
+	int ret = 0;
+
+	AUTO_FREE char *token = NULL;
+
+	do {
+		ret = get_buckets(self, token, 0, &page, err);
+		for (size_t i = 0; i < page.count; i++)
+			if (!strncmp(page.entries[i].key, prefix, len + 1))
+				*found = true;
+		free(token);
+		token = take_ptr(page.token);
+		s3_page_free(&page);
+	} while (!ret && !*found && token);
+	return ret;
+}
+
+static int s3_has_prefix(struct store *store, const char *prefix, bool *found,
+			 struct error *err)
+{
+	struct s3_store *self = (struct s3_store *)store;
+	struct list_args args = { .prefix = prefix, .max_keys = 1 };
+	struct s3_page page;
+	int ret;
+
+	if (is_service(self))
+		return has_bucket(self, prefix, found, err);
+	ret = get_page(self, &args, 0, &page, err);
+	*found = !ret && page.seen > 0;
+	s3_page_free(&page);
+	return ret;
+}
+
+static int s3_open(struct object **out, struct store *store, const char *key,
+		   const struct object_info *known, struct error *err)
+{
+	struct s3_store *self = (struct s3_store *)store;
+	struct object_info info;
+	char full[KEY_SIZE];
+
+	if (is_service(self) || !full_key(self, key, full))
+		return no_such_key(self, err);
+	if (known && *known->etag) {
+		info = *known;
+	} else {
+		if (s3_stat(store, key, &info, err))
+			return -1;
+		if (!*info.etag)
+			return error_set(err, ERR_UNSUPPORTED, "the server "
+					 "gives it no ETag: two versions could "
+					 "get mixed");
+	}
+	return s3_object_new(out, &self->bucket, full, &info, err);
+}
+
+static const struct store_ops s3_store_ops;
+
+/* References client. */
+static int new_store(struct s3_store **out, struct s3_client *client,
+		     const struct s3_source *source, bool region_binds,
+		     struct error *err)
+{
+	struct s3_store *self = calloc(1, sizeof(*self));
+
+	*out = NULL;
+	if (!self)
+		return error_nomem(err);
+	if (asprintf(&self->store.url, "s3://%s%s%.*s", source->bucket,
+		     *source->prefix ? "/" : "",
+		     *source->prefix ? (int)strlen(source->prefix) - 1 : 0,
+		     source->prefix) < 0) {
+		free(self);
+		return error_nomem(err);
+	}
+	self->store.ops = &s3_store_ops;
+	self->store.fetch_bytes = FETCH_BYTES;
+	self->store.request_bytes = REQUEST_BYTES;
+	memcpy(self->prefix, source->prefix, sizeof(self->prefix));
+	s3_bucket_init(&self->bucket, client, source->bucket, region_binds);
+	*out = self;
+	return 0;
+}
+
+static int s3_open_bucket(struct store **out, struct store *service,
+			  const char *name, struct error *err)
+{
+	struct s3_store *self = (struct s3_store *)service, *bucket;
+	struct s3_source source = { .bucket = "" };
+
+	if (!is_service(self))
+		return error_set(err, ERR_BUG, "%s is no service",
+				 service->url);
+	if (s3_bucket_check(name, err))
+		return -1;
+	snprintf(source.bucket, sizeof(source.bucket), "%s", name);
+	if (new_store(&bucket, self->bucket.client, &source, false, err))
+		return -1;
+	*out = &bucket->store;
+	return 0;
+}
+
+static int s3_start(struct store *store, struct error *err)
+{
+	struct s3_store *self = (struct s3_store *)store;
+
+	return s3_client_start(self->bucket.client, err);
+}
+
+/* One listing tells all: name, TLS, keys, region, bucket, permission. */
+static int s3_check(struct store *store, struct error *err)
+{
+	struct s3_store *self = (struct s3_store *)store;
+	struct list_args args = { .prefix = "", .max_keys = 1 };
+	struct s3_page page;
+	int ret;
+
+	if (is_service(self))
+		ret = get_buckets(self, NULL, CHECK_MS, &page, err);
+	else
+		ret = get_page(self, &args, CHECK_MS, &page, err);
+	s3_page_free(&page);
+	return ret ? s3_explain(&self->bucket, err) : 0;
+}
+
+static int s3_stats(struct store *store, struct json_t *object,
+		    struct error *err)
+{
+	struct s3_store *self = (struct s3_store *)store;
+
+	return http_stats_json(s3_client_http(self->bucket.client), object,
+			       err);
+}
+
+static void s3_close(struct store *store)
+{
+	struct s3_store *self = (struct s3_store *)store;
+
+	s3_bucket_destroy(&self->bucket);
+	free(self);
+}
+
+static const struct store_ops s3_store_ops = {
+	.list = s3_list,
+	.stat = s3_stat,
+	.has_prefix = s3_has_prefix,
+	.open = s3_open,
+	.open_bucket = s3_open_bucket,
+	.start = s3_start,
+	.check = s3_check,
+	.stats = s3_stats,
+	.close = s3_close,
+};
+
+int s3_store_open(struct store **out, const char *source,
+		  const struct store_options *options, struct error *err)
+{
+	static const struct store_options defaults;
+	struct s3_source parsed;
+	struct s3_client *client;
+	struct s3_store *self;
+	int ret;
+
+	*out = NULL;
+	if (s3_source_parse(&parsed, source, err) ||
+	    s3_client_new(&client, options ? options : &defaults, err))
+		return -1;
+	ret = new_store(&self, client, &parsed, *parsed.bucket != '\0', err);
+	s3_client_unref(client);
+	if (!ret)
+		*out = &self->store;
+	return ret;
+}
