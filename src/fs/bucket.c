@@ -119,46 +119,6 @@ static struct bucket *find_open(struct buckets *buckets, const char *name)
 	return bucket;
 }
 
-/* The listing decides what is a bucket: it hides, for one, links that lead
- * out of the mounted directory. */
-struct search {
-	const char *want;
-	bool found;
-};
-
-static int match_bucket(void *arg, const struct store_entry *entry,
-			struct error *err)
-{
-	struct search *search = arg;
-	size_t len = strlen(search->want);
-
-	(void)err;
-	if (entry->is_prefix && !strncmp(entry->key, search->want, len) &&
-	    !strcmp(entry->key + len, "/"))
-		search->found = true;
-	return 0;
-}
-
-static int is_listed(struct buckets *buckets, const char *name, bool *found,
-		     struct error *err)
-{
-	struct search search = { .want = name };
-	struct list_args args = { .prefix = name, .delimiter = '/' };
-	char *continuation = NULL;
-	int ret;
-
-	do {
-		AUTO_FREE char *from = take_ptr(continuation);
-
-		args.continuation = from;
-		ret = store_list(buckets->store, &args, match_bucket, &search,
-				 &continuation, err);
-	} while (!ret && continuation && !search.found);
-	free(continuation);
-	*found = search.found;
-	return ret;
-}
-
 static int open_bucket(struct store **out, struct buckets *buckets,
 		       const char *name, struct error *err)
 {
@@ -173,13 +133,8 @@ int buckets_find(struct bucket **out, struct buckets *buckets,
 		 const char *name, struct error *err)
 {
 	struct store *store;
-	bool found = false;
 
 	if (is_state_key(name))
-		return error_set(err, ERR_NOT_FOUND, "no such bucket");
-	if (is_listed(buckets, name, &found, err))
-		return -1;
-	if (!found)
 		return error_set(err, ERR_NOT_FOUND, "no such bucket");
 	{
 		AUTO_UNLOCK pthread_mutex_t *held =

@@ -37,8 +37,9 @@ struct store *buckets_store(const struct buckets *buckets);
 /* The only bucket of a mount of one. */
 struct bucket *buckets_only(const struct buckets *buckets);
 
-/* A bucket of the service, opened if needed; lives as long as buckets.
- * Blocks on the store. ERR_NOT_FOUND where it is not listed. */
+/* A bucket of the service by its name in a listing, which decides what is one
+ * (it hides, for one, links that lead out of a directory). Opened if needed;
+ * lives as long as buckets. */
 int buckets_find(struct bucket **out, struct buckets *buckets,
 		 const char *name, struct error *err);
 

@@ -46,6 +46,7 @@ struct record {
 	struct ring wants;
 	struct known *known;
 	int64_t known_ns;      /* when it was last found true */
+	bool is_doubtful;      /* it no longer is, whenever that was */
 	bool is_alone;         /* consists of one object */
 	struct opened *opened;
 };
@@ -278,6 +279,8 @@ static bool is_fresh(const struct containers *self,
 
 	if (!record->known)
 		return false;
+	if (record->is_doubtful)
+		return false;
 	if (record->is_alone && record->known->kind == ERR_NONE)
 		return true;
 	return age <= self->options.ttl_ms * NS_PER_MS;
@@ -370,6 +373,7 @@ static void accept(struct containers *self, struct record *record,
 		known_unref(record->known);
 		record->known = known_ref(found->known);
 		record->known_ns = clock_ns();
+		record->is_doubtful = false;
 		record->is_alone = record->is_alone || found->is_alone;
 	}
 	if (found->opened != record->opened) {
@@ -540,6 +544,17 @@ struct known *containers_peek(struct containers *containers,
 	if (!record || !is_fresh(containers, record))
 		return NULL;
 	return known_ref(record->known);
+}
+
+void containers_doubt(struct containers *containers,
+		      const struct target *target)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&containers->lock);
+	struct record *record = find(containers, target);
+
+	(void)held;
+	if (record)
+		record->is_doubtful = true;
 }
 
 int containers_new(struct containers **out,

@@ -69,6 +69,11 @@ void containers_prefetch(struct containers *containers,
 struct known *containers_peek(struct containers *containers,
 			      const struct target *target);
 
+/* Somebody met ERR_STALE: what lies beside the container is to be looked at
+ * again by the next probe, however fresh it seems. */
+void containers_doubt(struct containers *containers,
+		      const struct target *target);
+
 /* Release what opened_ref() took; closing happens in another thread. */
 void containers_release(struct containers *containers, struct opened *opened);
 

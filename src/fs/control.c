@@ -48,18 +48,22 @@ static int add_counters(struct fs *fs, json_t *object, struct error *err)
 	return containers_stats(fs->containers, object, err);
 }
 
-/* {"version", "source", "fs": {...}, "engine": {...}} */
+/* {"version", "fs": {...}, "engine": {...}, "store": {...}} */
 static int fill_stats(struct fs *fs, json_t *stats, struct error *err)
 {
 	json_t *own = json_object(), *engine = json_object();
+	json_t *store = json_object();
 
 	if (json_object_set_new(stats, "version",
 				json_string(PACKAGE_VERSION)) ||
 	    json_object_set_new(stats, "fs", own) ||
-	    json_object_set_new(stats, "engine", engine))
+	    json_object_set_new(stats, "engine", engine) ||
+	    json_object_set_new(stats, "store", store))
 		return error_nomem(err);
-	return add_counters(fs, own, err) ? -1 :
-	       engine_stats(fs->engine, engine, err);
+	if (add_counters(fs, own, err) ||
+	    engine_stats(fs->engine, engine, err))
+		return -1;
+	return store_stats(buckets_store(fs->buckets), store, err);
 }
 
 static int print_stats(struct fs *fs, struct strbuf *out, struct error *err)

@@ -20,6 +20,7 @@ struct failure {
 	char *path, *text;
 	enum error_kind kind;
 	int errnum;
+	struct error_remote remote;
 	uint64_t count;
 };
 
@@ -88,6 +89,7 @@ void failures_add(struct failures *failures, const char *operation,
 		failure = &failures->ring[(failures->added - 1) %
 					  FAILURES_MAX];
 	}
+	failure->remote = err->remote;
 	failure->count++;
 	failures->count++;
 	clock_gettime(CLOCK_REALTIME, &failure->when);
@@ -119,6 +121,22 @@ static json_t *json_bytes(const char *text)
 	return ascii ? json_string(ascii) : NULL;
 }
 
+/* What a server had to do with it. */
+static void add_remote(json_t *line, const struct error_remote *remote)
+{
+	if (remote->http_status)
+		json_object_set_new(line, "status",
+				    json_integer(remote->http_status));
+	if (*remote->code)
+		json_object_set_new(line, "code", json_bytes(remote->code));
+	if (*remote->request_id)
+		json_object_set_new(line, "request_id",
+				    json_bytes(remote->request_id));
+	if (remote->attempts)
+		json_object_set_new(line, "attempts",
+				    json_integer(remote->attempts));
+}
+
 static void print_failure(const struct failure *failure, struct strbuf *out)
 {
 	char when[64];
@@ -135,6 +153,8 @@ static void print_failure(const struct failure *failure, struct strbuf *out)
 			 failure->errnum, "count",
 			 (json_int_t)failure->count, "error",
 			 json_bytes(failure->text));
+	if (line)
+		add_remote(line, &failure->remote);
 	text = line ? json_dumps(line, JSON_COMPACT) : NULL;
 	if (text)
 		strbuf_printf(out, "%s\n", text);

@@ -27,7 +27,8 @@ void failures_add(struct failures *failures, const char *operation,
 uint64_t failures_count(struct failures *failures); /* since mounting */
 
 /* One JSON object per line, oldest first: time, operation, path, kind, errno,
- * count, error. */
+ * count, error; and, where a server is behind it, status, code, request_id,
+ * attempts. */
 void failures_print(struct failures *failures, struct strbuf *out);
 
 #endif

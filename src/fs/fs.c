@@ -343,6 +343,26 @@ const char *fs_fixed_name(const struct node *dir, size_t i)
 	return NULL;
 }
 
+void fs_note_stale(struct fs *fs, struct node *node, const struct error *err)
+{
+	const struct node *listed = node;
+	char key[STORE_KEY_MAX + 2];
+	struct target target;
+	struct store *store;
+
+	if (err->kind != ERR_STALE)
+		return;
+	atomic_store(&node->is_stale, true);
+	if (node->kind == NODE_MEMBER)
+		listed = node->parent->parent;
+	else if (node->kind == NODE_OVA || !node_is_dir(node))
+		listed = node->parent;
+	if (!fs_place(fs, listed, &store, key, NULL))
+		listings_drop(fs->listings, store, key);
+	if (listed != node && !fs_target(node, &target, key, NULL))
+		containers_doubt(fs->containers, &target);
+}
+
 enum error_kind fs_part_error(const struct node *node, const char **text)
 {
 	const struct known *known = node->known;
@@ -370,11 +390,12 @@ int fs_errno(const struct node *node, const struct error *err)
 						       error_to_errno(err);
 }
 
-void fs_note_failure(struct fs *fs, const char *operation,
-		     const struct node *node, const struct error *err)
+void fs_note_failure(struct fs *fs, const char *operation, struct node *node,
+		     const struct error *err)
 {
 	char path[STORE_KEY_MAX + 64];
 
+	fs_note_stale(fs, node, err);
 	node_path(node, path, sizeof(path));
 	failures_add(fs->failures, operation, path, err, fs_errno(node, err));
 }

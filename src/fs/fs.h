@@ -117,9 +117,14 @@ enum error_kind fs_part_error(const struct node *node, const char **text);
  * container itself is there. */
 int fs_errno(const struct node *node, const struct error *err);
 
+/* If err is ERR_STALE, what is remembered of the node's object (of all in it,
+ * if it is a directory) is dropped, so that whoever looks again finds the new
+ * one. fs_note_failure() does that, too. */
+void fs_note_stale(struct fs *fs, struct node *node, const struct error *err);
+
 /* An operation ("open") on node failed: for control/errors and the log. */
-void fs_note_failure(struct fs *fs, const char *operation,
-		     const struct node *node, const struct error *err);
+void fs_note_failure(struct fs *fs, const char *operation, struct node *node,
+		     const struct error *err);
 
 /* The text of a control file as of now. */
 int fs_control_text(struct fs *fs, const struct node *node,

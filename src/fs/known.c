@@ -44,6 +44,7 @@ void known_unref(struct known *known)
 		free(known->parts[i].why);
 	}
 	free(known->why);
+	free(known->remote);
 	free(known);
 }
 
@@ -140,6 +141,18 @@ static void hash_identity(struct known *known, const char *key)
 		snprintf(known->identity + 2 * i, 3, "%02x", hash[i]);
 }
 
+/* Few failures come from a server, so most have none. */
+static int copy_remote(struct known *known, const struct error_remote *remote)
+{
+	if (!remote->http_status && !remote->attempts)
+		return 0;
+	known->remote = malloc(sizeof(*remote));
+	if (!known->remote)
+		return -1;
+	*known->remote = *remote;
+	return 0;
+}
+
 int known_from_error(struct known **out, const char *key,
 		     const struct object_info *info, bool is_ova,
 		     const struct error *why, struct error *err)
@@ -153,12 +166,20 @@ int known_from_error(struct known **out, const char *key,
 	known->is_ova = is_ova;
 	known->kind = why->kind;
 	known->why = strdup(why->text);
-	if (!known->why) {
+	if (!known->why || copy_remote(known, &why->remote)) {
 		known_unref(known);
 		return error_nomem(err);
 	}
 	*out = known;
 	return 0;
+}
+
+int known_fail(const struct known *known, struct error *err)
+{
+	error_set(err, known->kind, "%s", known->why);
+	if (known->remote)
+		err->remote = *known->remote;
+	return -1;
 }
 
 uint64_t known_blocks(uint64_t size, uint64_t stored, bool can_have_holes)

@@ -38,6 +38,7 @@ struct known {
 	struct object_info info;   /* of the container's own object */
 	enum error_kind kind; /* the whole container cannot be opened */
 	char *why;
+	struct error_remote *remote; /* the server's part in it, or NULL */
 	size_t count;
 	struct known_part parts[];
 };
@@ -52,6 +53,9 @@ int known_from_container(struct known **out, const struct container *container,
 int known_from_error(struct known **out, const char *key,
 		     const struct object_info *info, bool is_ova,
 		     const struct error *why, struct error *err);
+
+/* Why the container cannot be opened, as an error. Returns -1. */
+int known_fail(const struct known *known, struct error *err);
 
 struct known *known_ref(struct known *known);
 void known_unref(struct known *known); /* NULL is legal */

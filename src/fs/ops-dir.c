@@ -79,11 +79,11 @@ static void opendir_ova(struct want *want, struct known *known,
 
 	(void)opened;
 	if (!err && known->kind != ERR_NONE) {
-		error_set(&why, known->kind, "%s", known->why);
+		known_fail(known, &why);
 		err = &why;
 	}
 	if (err) {
-		const struct node *node = call->handle->node;
+		struct node *node = call->handle->node;
 
 		fs_note_failure(call->server->fs, "open", node, err);
 		call_fail(call, fs_errno(node, err));
@@ -158,7 +158,9 @@ static void item_of_container(struct server *server, struct node *dir,
 	known = containers_peek(server->fs->containers, &target);
 	if (!known)
 		return;
-	item->node = fs_disk_node(server->fs, dir, entry, known, NULL);
+	/* One that is forbidden has no attributes: LOOKUP says so. */
+	if (known->kind != ERR_DENIED)
+		item->node = fs_disk_node(server->fs, dir, entry, known, NULL);
 	known_unref(known);
 }
 

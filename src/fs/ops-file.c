@@ -31,7 +31,7 @@ static int attach(struct handle *handle, struct known *known,
 	const struct node *node = handle->node;
 
 	if (known && known->kind != ERR_NONE)
-		return error_set(err, known->kind, "%s", known->why);
+		return known_fail(known, err);
 	if (known && strcmp(known->identity, node->known->identity) != 0)
 		return error_set(err, ERR_STALE, "was replaced since it was "
 				 "looked up");
@@ -66,6 +66,16 @@ static void open_done(struct want *want, struct known *known,
 	call_unref(call);
 }
 
+/* What the kernel answers to ESTALE is to look the name up again, and then to
+ * open what it finds. */
+static bool refuse_stale(fuse_req_t req, const struct node *node)
+{
+	if (!atomic_load(&node->is_stale))
+		return false;
+	fuse_reply_err(req, ESTALE);
+	return true;
+}
+
 /* Refused by what is known already. True if it was answered. */
 static bool refuse_open(fuse_req_t req, struct node *node, int flags)
 {
@@ -80,7 +90,10 @@ static bool refuse_open(fuse_req_t req, struct node *node, int flags)
 	err.kind = fs_part_error(node, &why);
 	if (err.kind == ERR_NONE)
 		return false;
-	error_set(&err, err.kind, "%s", why);
+	if (node->known->kind != ERR_NONE)
+		known_fail(node->known, &err);
+	else
+		error_set(&err, err.kind, "%s", why);
 	fs_count(fs, FS_OPENS_FAILED, 1);
 	fs_note_failure(fs, "open", node, &err);
 	fuse_reply_err(req, fs_errno(node, &err));
@@ -163,7 +176,8 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		open_control(req, node, fi);
 		break;
 	default:
-		if (!refuse_open(req, node, fi->flags))
+		if (!refuse_open(req, node, fi->flags) &&
+		    !refuse_stale(req, node))
 			open_later(req, node, fi);
 	}
 }

@@ -29,26 +29,42 @@ static void reply_node(fuse_req_t req, struct node *node)
 	node_unref(tree, node);
 }
 
+/* What the store has just said of the node holds again. */
 static void answer_node(struct call *call, struct node *node)
 {
+	atomic_store(&node->is_stale, false);
 	if (call_claim(call))
 		reply_node(call->req, node);
 	else
 		node_unref(call->server->fs->tree, node);
 }
 
+/* A name that is not there is no failure; all else that keeps one from being
+ * looked up is worth a line. */
+static void fail_lookup(struct call *call, const struct error *err)
+{
+	struct fs *fs = call->server->fs;
+	char path[STORE_KEY_MAX + 64 + NAME_SIZE];
+	size_t len;
+
+	fs_note_stale(fs, call->node, err);
+	if (err->kind != ERR_NOT_FOUND && err->kind != ERR_CANCELLED) {
+		node_path(call->node, path, STORE_KEY_MAX + 64);
+		len = strlen(path);
+		snprintf(path + len, sizeof(path) - len, "/%s", call->name);
+		failures_add(fs->failures, "lookup", path, err,
+			     error_to_errno(err));
+	}
+	call_fail_with(call, err);
+}
+
 static void lookup_run(struct job *job);
 
 /* The listing was wrong about the entry: look again. */
-static void lookup_again(struct call *call)
+static void lookup_again(struct call *call, const struct error *err)
 {
-	struct fs *fs = call->server->fs;
-	char prefix[STORE_KEY_MAX + 2];
-	struct store *store;
-
-	if (!fs_place(fs, call->node, &store, prefix, NULL))
-		listings_drop(fs->listings, store, prefix);
-	call_queue(call, fs->pool, lookup_run);
+	fs_note_stale(call->server->fs, call->node, err);
+	call_queue(call, call->server->fs->pool, lookup_run);
 }
 
 /* The container is understood (or not): the disk has a node now. */
@@ -58,19 +74,21 @@ static void lookup_known(struct want *want, struct known *known,
 	struct call *call = call_of_want(want);
 	struct fs *fs = call->server->fs;
 	struct error own = { 0 };
-	struct node *node;
+	struct node *node = NULL;
 
 	(void)opened;
 	if (err && err->kind == ERR_STALE && ++call->attempts < ATTEMPTS) {
-		lookup_again(call); /* with our reference */
+		lookup_again(call, err); /* with our reference */
 		return;
 	}
-	node = err ? NULL :
-	       fs_disk_node(fs, call->node, &call->entry, known, &own);
+	if (!err && known->kind == ERR_DENIED) /* not even its size is known */
+		known_fail(known, &own);
+	else if (!err)
+		node = fs_disk_node(fs, call->node, &call->entry, known, &own);
 	if (node)
 		answer_node(call, node);
 	else
-		call_fail_with(call, err ? err : &own);
+		fail_lookup(call, err ? err : &own);
 	call_unref(call);
 }
 
@@ -82,7 +100,7 @@ static void lookup_container(struct call *call)
 	struct target target;
 
 	if (fs_entry_target(call->node, &call->entry, &target, key, &err)) {
-		call_fail_with(call, &err);
+		fail_lookup(call, &err);
 		call_unref(call);
 		return;
 	}
@@ -101,7 +119,7 @@ static void lookup_run(struct job *job)
 	free(take_ptr(call->entry_text));
 	if (fs_find(fs, call->node, call->name, &call->entry,
 		    &call->entry_text, &err)) {
-		call_fail_with(call, &err);
+		fail_lookup(call, &err);
 		call_unref(call);
 		return;
 	}
@@ -113,7 +131,7 @@ static void lookup_run(struct job *job)
 	if (node)
 		answer_node(call, node);
 	else
-		call_fail_with(call, &err);
+		fail_lookup(call, &err);
 	call_unref(call);
 }
 
@@ -126,7 +144,9 @@ static void lookup_member(struct want *want, struct known *known,
 	struct node *node = NULL;
 
 	(void)opened;
-	if (!err) {
+	if (!err && known->kind != ERR_NONE) {
+		known_fail(known, &own);
+	} else if (!err) {
 		error_set(&own, ERR_NOT_FOUND, "no such member");
 		for (size_t i = 0; i < known->count && !node; i++)
 			if (!strcmp(known->parts[i].name, call->name))
@@ -137,7 +157,7 @@ static void lookup_member(struct want *want, struct known *known,
 	if (node)
 		answer_node(call, node);
 	else
-		call_fail_with(call, err ? err : &own);
+		fail_lookup(call, err ? err : &own);
 	call_unref(call);
 }
 

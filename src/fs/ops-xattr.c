@@ -104,11 +104,13 @@ static void getxattr_known(struct want *want, struct known *known,
 	struct call *call = call_of_want(want);
 
 	(void)opened;
-	if (err)
+	if (err) {
+		fs_note_stale(call->server->fs, call->node, err);
 		call_fail_with(call, err);
-	else if (call_claim(call))
+	} else if (call_claim(call)) {
 		reply_attribute(call->req, call->node, known,
 				(enum attribute)call->offset, call->size);
+	}
 	call_unref(call);
 }
 

@@ -102,6 +102,7 @@ static struct node *copy_node(const struct node *wanted, uint64_t ino)
 	node->name = text;
 	node->identity = text + name_len;
 	node->ino = ino;
+	atomic_init(&node->is_stale, false);
 	node->lookups = 0;
 	node->refs = 1;
 	if (node->parent)

@@ -6,11 +6,12 @@
  * identity of its bytes, so a replaced object gets a new node. What nobody
  * knows any more is freed.
  *
- * Threads: everything may be called from any thread. All members are fixed
- * once tree_get() has returned the node. */
+ * Threads: everything may be called from any thread. All members but is_stale
+ * are fixed once tree_get() has returned the node. */
 #ifndef VMIEFS_TREE_H
 #define VMIEFS_TREE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -50,6 +51,8 @@ struct node {
 	size_t index;          /* NODE_MEMBER: of known's parts */
 	const char *identity;  /* files, NODE_OVA: ETag or identity; else "" */
 	const char *name;      /* segment of the key, or the file's name */
+	atomic_bool is_stale;  /* a read met ERR_STALE: it must be looked up
+				* again before it is opened */
 
 	/* The table's own. */
 	struct node *next;

@@ -88,6 +88,27 @@ for options in kernel-cache ttl=0; do
 	done
 done
 
+# However long names are trusted: once a reader has met the change, the next
+# open finds the new object.
+m=$tmp/mnt-long
+mkdir "$tmp/long"
+cp "$tmp/v1" "$tmp/long/disk.img"
+cp "$tmp/v1.vmdk" "$tmp/long/disk.vmdk"
+mount_vmiefs "$tmp/long" "$m" -o ttl=60 || exit
+for name in disk.img disk.vmdk.raw; do
+	object=${name%.raw}
+	new=$tmp/v2${object#disk}
+	exec 3< "$m/disks/$name"
+	head -c 4096 <&3 > /dev/null
+	cp "${new%.img}" "$tmp/long/new"
+	mv "$tmp/long/new" "$tmp/long/$object"
+	fails "$name: the old one is stale" "Stale" \
+		dd bs=4096 skip=950 count=1 status=none <&3
+	exec 3<&-
+	same_file "$m/disks/$name" "$tmp/v2" "$name: the next open is new"
+done
+unmount_vmiefs "$m"
+
 # ls, stat and new files within the time to live.
 m=$tmp/mnt
 mount_vmiefs "$tmp/store" "$m" -o ttl=1 || exit

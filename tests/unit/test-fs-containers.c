@@ -222,6 +222,47 @@ static void test_trouble(void)
 	   asker.size == FIXED_VHD_DISK_BYTES, "and nothing that is kept");
 }
 
+static void test_doubt(void)
+{
+	struct target target = target_of("one.vhd", false);
+	json_int_t before = stat_of("probes");
+	struct asker asker;
+
+	ask(&asker, "one.vhd", false);
+	ok(atomic_load(&asker.answered), "what is known is answered at once");
+	containers_doubt(containers, &target);
+	ok(!containers_peek(containers, &target), "until it is in doubt");
+	ask(&asker, "one.vhd", false);
+	ok(wait_for(&asker) && asker.size == FIXED_VHD_DISK_BYTES,
+	   "then it is looked");
+	is_u64((uint64_t)(stat_of("probes") - before), 1, "at again");
+	ask(&asker, "one.vhd", false);
+	ok(atomic_load(&asker.answered), "once");
+}
+
+/* A refusal is a verdict, kept as long as names are. */
+static void test_denied(void)
+{
+	struct faults deny = {
+		.key = "secret.vhd",
+		.calls = 1 << FAULTY_READ,
+		.fail_every = 1,
+		.fail_kind = ERR_DENIED,
+	};
+	json_int_t before = stat_of("probes");
+	struct asker asker;
+
+	put_vhd("secret.vhd");
+	faulty_store_set(store, &deny);
+	ask(&asker, "secret.vhd", false);
+	ok(wait_for(&asker) && asker.kind == ERR_NONE &&
+	   asker.known == ERR_DENIED, "a container that may not be read");
+	ask(&asker, "secret.vhd", true);
+	ok(atomic_load(&asker.answered) && asker.known == ERR_DENIED &&
+	   !asker.opened, "is known as such");
+	is_u64((uint64_t)(stat_of("probes") - before), 1, "by one probe");
+}
+
 static void test_replaced(void)
 {
 	struct target target;
@@ -287,6 +328,8 @@ int main(void)
 	test_deadline();
 	test_verdict();
 	test_trouble();
+	test_denied();
+	test_doubt();
 	test_replaced();
 	test_plain();
 	test_stop();
