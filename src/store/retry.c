@@ -8,7 +8,9 @@
 #include "config.h"
 
 #include <assert.h>
+#include <jansson.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -29,9 +31,31 @@
 #define CHECK_TIMEOUT_MS 25000
 #define CHECK_ATTEMPTS   4
 
+enum call_kind {
+	CALL_LIST, CALL_STAT, CALL_PREFIX, CALL_OPEN, CALL_READ, CALL_CHECK,
+	CALL_KINDS,
+};
+
+static const char *const kind_names[CALL_KINDS] = {
+	[CALL_LIST] = "list",
+	[CALL_STAT] = "stat",
+	[CALL_PREFIX] = "prefix",
+	[CALL_OPEN] = "open",
+	[CALL_READ] = "read",
+	[CALL_CHECK] = "check",
+};
+
+/* For control/stats. */
+struct counters {
+	atomic_ullong calls[CALL_KINDS];
+	atomic_ullong retries[CALL_KINDS]; /* tries behind the first */
+	atomic_ullong failed[CALL_KINDS];
+};
+
 struct retry_store {
 	struct store store;
 	struct store *inner;
+	struct counters own, *counters; /* a bucket counts for its service */
 	struct retry_options options; /* without zeroes */
 	struct retry_clock clock;
 };
@@ -47,7 +71,8 @@ struct retry_object {
 struct call {
 	struct retry_store *self;
 	int (*make_try)(struct call *call, struct error *err);
-	const char *verb, *key; /* for the log */
+	enum call_kind kind;
+	const char *key; /* for the log */
 	unsigned int timeout_ms, attempts;
 	bool is_final; /* no more tries, whatever the error */
 
@@ -175,13 +200,24 @@ static bool wait_for_next(struct call *call, struct error *err)
 			       (unsigned long long)asked / 1000);
 	pause = clock->random(clock->arg, longest_pause(call, left));
 	pause = max_u64(pause, asked);
-	log_debug("%s %s/%s: try %u: %s; again in %llu ms", call->verb,
+	log_debug("%s %s/%s: try %u: %s; again in %llu ms",
+		  kind_names[call->kind],
 		  call->self->store.url, call->key, call->tries, err->text,
 		  (unsigned long long)pause);
 	pool_blocking_begin();
 	clock->sleep_ms(clock->arg, pause);
 	pool_blocking_end();
 	return true;
+}
+
+static void count(const struct call *call, int ret)
+{
+	struct counters *counters = call->self->counters;
+
+	atomic_fetch_add(&counters->calls[call->kind], 1);
+	atomic_fetch_add(&counters->retries[call->kind], call->tries - 1);
+	if (ret)
+		atomic_fetch_add(&counters->failed[call->kind], 1);
 }
 
 static int run(struct call *call, struct error *err)
@@ -203,19 +239,20 @@ static int run(struct call *call, struct error *err)
 		ret = call->make_try(call, &own);
 		current = call->outer;
 	} while (ret && wait_for_next(call, &own));
+	count(call, ret);
 	if (ret && err)
 		*err = own;
 	return ret;
 }
 
-static struct call new_call(struct retry_store *self, const char *verb,
+static struct call new_call(struct retry_store *self, enum call_kind kind,
 			    const char *key,
 			    int (*make_try)(struct call *, struct error *))
 {
 	return (struct call){
 		.self = self,
 		.make_try = make_try,
-		.verb = verb,
+		.kind = kind,
 		.key = key,
 		.timeout_ms = self->options.timeout_ms,
 		.attempts = self->options.attempts,
@@ -258,7 +295,7 @@ static int retry_list(struct store *store, const struct list_args *args,
 		      struct error *err)
 {
 	struct retry_store *self = (struct retry_store *)store;
-	struct list_call call = { new_call(self, "list", args->prefix,
+	struct list_call call = { new_call(self, CALL_LIST, args->prefix,
 					   try_list),
 				  args, fn, arg, continuation };
 
@@ -281,7 +318,7 @@ static int retry_stat(struct store *store, const char *key,
 		      struct object_info *info, struct error *err)
 {
 	struct retry_store *self = (struct retry_store *)store;
-	struct stat_call call = { new_call(self, "stat", key, try_stat),
+	struct stat_call call = { new_call(self, CALL_STAT, key, try_stat),
 				  info };
 
 	return run(&call.call, err);
@@ -304,7 +341,7 @@ static int retry_has_prefix(struct store *store, const char *prefix,
 			    bool *found, struct error *err)
 {
 	struct retry_store *self = (struct retry_store *)store;
-	struct prefix_call call = { new_call(self, "look for", prefix,
+	struct prefix_call call = { new_call(self, CALL_PREFIX, prefix,
 					     try_has_prefix), found };
 
 	return run(&call.call, err);
@@ -375,7 +412,7 @@ static int retry_readv(struct object *object, uint64_t offset,
 {
 	struct retry_object *self = (struct retry_object *)object;
 	struct read_call call = {
-		.call = new_call(self->store, "read", self->key, try_read),
+		.call = new_call(self->store, CALL_READ, self->key, try_read),
 		.inner = self->inner,
 		.offset = offset,
 		.iov = iov,
@@ -428,8 +465,8 @@ static int retry_open(struct object **out, struct store *store,
 	struct retry_store *self = (struct retry_store *)store;
 	AUTO_FREE struct retry_object *object =
 		calloc(1, sizeof(*object) + strlen(key) + 1);
-	struct open_call call = { new_call(self, "open", key, try_open), NULL,
-				  known };
+	struct open_call call = { new_call(self, CALL_OPEN, key, try_open),
+				  NULL, known };
 
 	if (!object)
 		return error_nomem(err);
@@ -463,14 +500,16 @@ static int retry_open_bucket(struct store **out, struct store *service,
 {
 	struct retry_store *self = (struct retry_store *)service;
 	struct store *inner;
-	struct bucket_call call = { new_call(self, "open", name,
+	struct bucket_call call = { new_call(self, CALL_OPEN, name,
 					     try_open_bucket), &inner };
 
 	if (run(&call.call, err))
 		return -1;
 	if (!retry_store_new_with_clock(out, inner, &self->options,
-					&self->clock, err))
+					&self->clock, err)) {
+		((struct retry_store *)*out)->counters = self->counters;
 		return 0;
+	}
 	store_close(inner);
 	return -1;
 }
@@ -488,12 +527,35 @@ static int try_check(struct call *base, struct error *err)
 static int retry_check(struct store *store, struct error *err)
 {
 	struct retry_store *self = (struct retry_store *)store;
-	struct call call = new_call(self, "check", "", try_check);
+	struct call call = new_call(self, CALL_CHECK, "", try_check);
 
 	call.timeout_ms = (unsigned int)min_u64(call.timeout_ms,
 						CHECK_TIMEOUT_MS);
 	call.attempts = (unsigned int)min_u64(call.attempts, CHECK_ATTEMPTS);
 	return run(&call, err);
+}
+
+/* "calls": {"read": {"calls": 7, "retries": 1, "failed": 0}, ...} */
+static int retry_stats(struct store *store, struct json_t *object,
+		       struct error *err)
+{
+	struct retry_store *self = (struct retry_store *)store;
+	struct counters *counters = self->counters;
+	json_t *calls = json_object();
+
+	if (json_object_set_new(object, "calls", calls))
+		return error_nomem(err);
+	for (size_t i = 0; i < CALL_KINDS; i++) {
+		json_t *kind = json_pack(
+			"{s:I, s:I, s:I}",
+			"calls", (json_int_t)counters->calls[i],
+			"retries", (json_int_t)counters->retries[i],
+			"failed", (json_int_t)counters->failed[i]);
+
+		if (json_object_set_new(calls, kind_names[i], kind))
+			return error_nomem(err);
+	}
+	return store_stats(self->inner, object, err);
 }
 
 static void retry_close(struct store *store)
@@ -512,6 +574,7 @@ static const struct store_ops retry_store_ops = {
 	.open_bucket = retry_open_bucket,
 	.start = retry_start,
 	.check = retry_check,
+	.stats = retry_stats,
 	.close = retry_close,
 };
 
@@ -538,6 +601,7 @@ int retry_store_new_with_clock(struct store **out, struct store *inner,
 		return error_nomem(err);
 	}
 	self->inner = inner;
+	self->counters = &self->own;
 	self->clock = *clock;
 	self->options = (struct retry_options){
 		.timeout_ms = or_default(options->timeout_ms,
