@@ -13,16 +13,15 @@
 #include <sys/eventfd.h>
 #include <time.h>
 
-#include "common/checked.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "store/credentials-internal.h"
 
-#define ADVANCE_MAX_S 900   /* renewed so long before the end, or */
-#define ADVANCE_PART  4     /* at this part of the life, if that is later */
-#define DEMAND_MS     1000  /* between a failure and the next try for a get */
-#define BACKOFF_MS    60000 /* at most between tries while keys still serve */
-#define GLANCE_MS     30000 /* how long the clock is not looked at */
+#define ADVANCE_MAX_MS 900000 /* renewed so long before the end, or */
+#define ADVANCE_PART   4      /* when this part of the life is left */
+#define DEMAND_MS      1000   /* at least from one fetch to the next */
+#define BACKOFF_MS     60000  /* at most, while there are keys that serve */
+#define GLANCE_MS      30000  /* how long the clock is not looked at */
 
 struct credentials {
 	atomic_uint refs;
@@ -40,7 +39,7 @@ struct credentials {
 	pthread_cond_t wake;  /* to the thread */
 	pthread_cond_t ended; /* a fetch has; to those who wait for keys */
 	struct key_set *current;
-	int64_t life;           /* of current when it came, in seconds */
+	int64_t advance_ms;     /* before its end the next is asked for */
 	bool is_wanted, is_stopping;
 	uint64_t fetches;       /* that have ended */
 	unsigned int failures;  /* in a row */
@@ -48,12 +47,23 @@ struct credentials {
 	struct error failure;   /* of that */
 };
 
-static int64_t now_ms(void)
+static int64_t clock_ms(clockid_t clock)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(clock, &now);
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int64_t now_ms(void)
+{
+	return clock_ms(CLOCK_MONOTONIC);
+}
+
+/* Until the set ends; the clock may be set in between. */
+static int64_t life_ms(const struct key_set *set)
+{
+	return set->expires * 1000 - clock_ms(CLOCK_REALTIME);
 }
 
 static bool copy(char **out, const char *text, struct error *err)
@@ -193,13 +203,11 @@ static int64_t wait_ms(const struct credentials *self)
 			       self->last_ms + DEMAND_MS - now_ms();
 	if (!self->current->expires)
 		return GLANCE_MS;
-	left = self->current->expires - (int64_t)time(NULL) -
-	       (int64_t)min_u64((uint64_t)self->life / ADVANCE_PART,
-				ADVANCE_MAX_S);
+	left = life_ms(self->current) - self->advance_ms;
 	for (unsigned int i = 1; i < self->failures && pause < BACKOFF_MS; i++)
 		pause *= 2;
 	pause += self->last_ms - now_ms();
-	return left * 1000 > pause ? left * 1000 : pause;
+	return left > pause ? left : pause;
 }
 
 /* With the lock held. */
@@ -221,7 +229,9 @@ static void end_fetch(struct credentials *self, struct key_set *set,
 	if (set) {
 		key_set_unref(self->current);
 		self->current = set;
-		self->life = set->expires - (int64_t)time(NULL);
+		self->advance_ms = life_ms(set) / ADVANCE_PART;
+		if (self->advance_ms > ADVANCE_MAX_MS)
+			self->advance_ms = ADVANCE_MAX_MS;
 		self->failures = 0;
 		error_clear(&self->failure);
 		log_debug("credentials: new keys of %s", set->origin);
@@ -230,8 +240,7 @@ static void end_fetch(struct credentials *self, struct key_set *set,
 		if (self->failures++ == 0 && is_usable(self))
 			log_warning("credentials: %s; the keys at hand end in"
 				    " %lld s", failure->text,
-				    (long long)(self->current->expires -
-						(int64_t)time(NULL)));
+				    (long long)life_ms(self->current) / 1000);
 	}
 	self->is_wanted = false;
 	self->last_ms = now_ms();

@@ -19,9 +19,9 @@
 #include "store/credentials-internal.h"
 #include "store/secret.h"
 
-#define KEY_MAX      1024         /* bytes of an access key id or secret */
-#define SKEW_MIN     30           /* seconds that clocks may differ unseen */
-#define ATTEMPT_MS   200
+#define KEY_MAX    1024 /* bytes of an access key id or secret */
+#define SKEW_MIN   30   /* seconds that clocks may differ unseen */
+#define ATTEMPT_MS 100
 
 const char *environment(const char *name)
 {

@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the vmiefs authors
+"""Keys are renewed before they end, in the background, and on demand."""
+
+import os
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
+# pylint: disable=wrong-import-position
+import tap  # noqa: E402
+from credcase import Case, check_output  # noqa: E402
+from services import (CONTAINER, IMDS, STS, container_case,  # noqa: E402
+                      imds_case, reset, role_case)
+
+
+def names_of(lines):
+    """The access keys of credcat's rows."""
+    return [line.split("\t")[1] for line in lines if line.count("\t") > 3]
+
+
+def check_renewal():
+    """Before the end, in the background, and on demand."""
+    reset(life=3)
+    status, lines = role_case().run("-p", "r", "get", "load:6000", "get")
+    had, failed, longest = (int(n) for n in lines[1].split("\t"))
+    tap.ok(status == 0 and had > 1000 and failed == 0,
+           "keys at any time, over two renewals", lines)
+    tap.ok(longest < 500, "nobody waits for them", longest)
+    calls = len(STS.seen)
+    tap.ok(3 <= calls <= 4, "one renewal at three quarters of a life", calls)
+    tap.same(names_of(lines), ["ASIASTS1", f"ASIASTS{calls}"], "new keys")
+
+    reset(life=8)
+    case = role_case()
+    with case.start("-p", "r", "get", "load:9000") as running:
+        running.stdout.readline()
+        STS.overrides = [403, 503]
+        out, err = running.communicate()
+    lines = check_output(running.returncode, out, err, ["load"])[1]
+    had, failed, longest = (int(n) for n in lines[0].split("\t"))
+    tap.ok(running.returncode == 0 and failed == 0 and longest < 500,
+           "a failed renewal is tried again while the old keys serve", lines)
+    tap.same(err.count("the keys at hand end in"), 1, "and is logged once")
+
+    reset(life=3)
+    case = role_case()
+    with case.start("-p", "r", "get", "sleep:4000", "get") as running:
+        running.stdout.readline()
+        STS.overrides = [403] * 100
+        out, err = running.communicate()
+    lines = check_output(running.returncode, out, err, ["get"])[1]
+    tap.ok("error denied: role of profile 'r': STS answered 403" in lines[0],
+           "the failure is told once the keys have ended", lines)
+
+    reset()
+    status, lines = role_case().run("-p", "r", "get", "refresh", "get", "get")
+    tap.same((status, names_of(lines), lines[1]),
+             (0, ["ASIASTS1", "ASIASTS2", "ASIASTS2"], "more"),
+             "expired by the server's word: others")
+    CONTAINER.life = 3
+    case = container_case()
+    case.env["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"] = \
+        case.write("token", "SECRET1")
+    CONTAINER.token = "SECRET1"
+    with case.start("get", "sleep:4000", "get") as running:
+        running.stdout.readline()
+        CONTAINER.token = "SECRET2"
+        case.write("token", "SECRET2")
+        out, err = running.communicate()
+    lines = check_output(running.returncode, out, err, ["get"])[1]
+    tap.ok(running.returncode == 0 and names_of(lines) != ["ASIAECS1"],
+           "the token's file is read again", out + err)
+    IMDS.life = 3
+    status, lines = imds_case().run("get", "sleep:4000", "get")
+    tap.ok(status == 0 and names_of(lines)[1] != "ASIAEC21",
+           "IMDS is asked again", lines)
+
+
+def check_end():
+    """Ending does not wait for what hangs."""
+    reset(life=4)
+    case = Case({"config": "[profile p]\ncredential_process = sh "
+                 "$HOME/.aws/run\n"})
+    case.write("run", "test -e $HOME/2 && sleep 100\ntouch $HOME/2\necho "
+               '\'{"Version": 1, "AccessKeyId": "A", "SecretAccessKey": "S", '
+               '"Expiration": "\'$(date -u -d "+4 sec" +%Y-%m-%dT%TZ)\'"}\'')
+    start = time.monotonic()
+    status, lines = case.run("-p", "p", "get", "sleep:5000")
+    tap.ok(status == 0 and time.monotonic() - start < 10,
+           "a renewal by a process that hangs", lines)
+    left = subprocess.run(["pgrep", "-f", case.path("run")], check=False,
+                          stdout=subprocess.PIPE, text=True).stdout
+    tap.same(left, "", "is ended with it")
+
+
+def main():
+    """All of it."""
+    tap.need("pgrep")
+    check_renewal()
+    check_end()
+    return tap.done()
+
+
+sys.exit(main())
