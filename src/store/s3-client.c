@@ -342,28 +342,6 @@ static int try_once(struct sending *s, struct error *err)
 	return ret;
 }
 
-static bool is_one_of(const char *code, const char *const *codes)
-{
-	while (*codes && strcmp(*codes, code) != 0)
-		codes++;
-	return *codes != NULL;
-}
-
-/* Does the answer mean that the bucket is elsewhere? */
-static bool is_elsewhere(const struct s3_fault *fault)
-{
-	static const char *const codes[] = {
-		"AuthorizationHeaderMalformed",
-		"IllegalLocationConstraintException", "PermanentRedirect",
-		"Redirect", "TemporaryRedirect", NULL,
-	};
-
-	/* Answers to HEAD have no code, but S3 tells the region. */
-	return (fault->status >= 300 && fault->status < 400) ||
-	       is_one_of(fault->code, codes) ||
-	       (fault->status == 400 && !*fault->code && *fault->region);
-}
-
 /* S3 tells where a bucket is in the answer to HEAD, whatever its status; some
  * of its errors do not. */
 static void ask_region(struct sending *s, struct s3_fault *fault)
@@ -388,7 +366,7 @@ static bool follow(struct sending *s, struct s3_fault *fault)
 {
 	const struct s3_client *client = s->bucket->client;
 
-	if (!is_elsewhere(fault) || s->hops++ == HOPS_MAX)
+	if (!s3_fault_is_elsewhere(fault) || s->hops++ == HOPS_MAX)
 		return false;
 	if (fault->status < 400 && !client->endpoint.is_aws &&
 	    !*fault->region)
@@ -410,7 +388,7 @@ static bool renew_keys(struct sending *s, const struct s3_fault *fault)
 		"TokenRefreshRequired", NULL,
 	};
 
-	if (s->has_renewed || !s->keys || !is_one_of(fault->code, codes))
+	if (s->has_renewed || !s->keys || !s3_fault_is_one_of(fault, codes))
 		return false;
 	s->has_renewed = true;
 	return credentials_refresh(s->bucket->client->credentials, s->keys);
@@ -430,7 +408,7 @@ static bool set_clock(struct sending *s, const struct s3_fault *fault)
 
 	if (s->has_set_clock || !s->keys || !theirs)
 		return false;
-	if (!is_one_of(fault->code, codes) &&
+	if (!s3_fault_is_one_of(fault, codes) &&
 	    (fault->status != 403 || *fault->code ||
 	     (off > -SKEW_S && off < SKEW_S)))
 		return false;
@@ -448,19 +426,15 @@ static int fail(const struct sending *s, const struct s3_fault *fault,
 	struct s3_asker asker = {
 		.bucket = s->bucket->name,
 		.host = s->host.data,
+		.region = s->region,
+		.region_is_given = s->bucket->region_is_given,
 		.access_key = keys ? keys->keys.access_key : "",
 		.origin = keys && keys->origin ? keys->origin : "",
 		.token = keys && keys->keys.session_token ?
 				 keys->keys.session_token : "",
 	};
 
-	s3_fault_error(fault, &asker, err);
-	if (is_elsewhere(fault) && *fault->region &&
-	    strcmp(fault->region, s->region) != 0)
-		return error_prefix(err, "the bucket is in region %s, not %s: "
-				    "give region=%s or leave the option out",
-				    fault->region, s->region, fault->region);
-	return -1;
+	return s3_fault_error(fault, &asker, err);
 }
 
 /* The transfer failed by itself, or on_headers refused the answer. */

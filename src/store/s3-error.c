@@ -14,7 +14,8 @@
 #include "store/s3-error.h"
 
 /* In the sentences, @B is the bucket, @H the host, @K the access key and
- * where it is from, @C the storage class. A sentence that says all there is to
+ * where it is from, @C the storage class, @R the region signed for, @W the one
+ * the server wants. A sentence that says all there is to
  * say needs no message of the server's behind it. */
 struct row {
 	const char *code;
@@ -30,8 +31,7 @@ static const struct row code_rows[] = {
 	{ "AllAccessDisabled", ERR_DENIED, false,
 	  "all access is disabled" },
 	{ "AuthorizationHeaderMalformed", ERR_DENIED, false,
-	  "the server does not accept the signature's form: is region= the "
-	  "server's?" },
+	  "the server does not accept signatures for region @R" },
 	{ "BandwidthLimitExceeded", ERR_NETWORK, true,
 	  "the server is busy" },
 	{ "ExpiredToken", ERR_DENIED, true,
@@ -257,6 +257,12 @@ static void add_sentence(struct strbuf *out, const char *sentence,
 		case 'K':
 			add_key(out, asker);
 			break;
+		case 'R':
+			strbuf_puts(out, asker->region);
+			break;
+		case 'W':
+			strbuf_puts(out, fault->region);
+			break;
 		}
 	}
 }
@@ -283,8 +289,41 @@ static const struct row *other_row(const struct s3_fault *fault)
 	return fault->status < 400 ? &redirect : &refused;
 }
 
-static const struct row *find_row(const struct s3_fault *fault)
+bool s3_fault_is_one_of(const struct s3_fault *fault,
+			const char *const *codes)
 {
+	while (*codes && strcmp(*codes, fault->code) != 0)
+		codes++;
+	return *codes != NULL;
+}
+
+bool s3_fault_is_elsewhere(const struct s3_fault *fault)
+{
+	static const char *const codes[] = {
+		"AuthorizationHeaderMalformed",
+		"IllegalLocationConstraintException", "PermanentRedirect",
+		"Redirect", "TemporaryRedirect", NULL,
+	};
+
+	/* Answers to HEAD have no code, but S3 tells the region. */
+	return (fault->status >= 300 && fault->status < 400) ||
+	       s3_fault_is_one_of(fault, codes) ||
+	       (fault->status == 400 && !*fault->code && *fault->region);
+}
+
+static const struct row *find_row(const struct s3_fault *fault,
+				  const struct s3_asker *asker)
+{
+	static const struct row given = { "", ERR_ARG, true,
+		"bucket '@B' is in region @W, not @R: give region=@W or leave "
+		"the option out" };
+	static const struct row chain = { "", ERR_ARG, true,
+		"bucket '@B' is sent from region to region, at last from @R "
+		"to @W" };
+
+	if (s3_fault_is_elsewhere(fault) && *fault->region &&
+	    strcmp(fault->region, asker->region) != 0)
+		return asker->region_is_given ? &given : &chain;
 	for (size_t i = 0; i < sizeof(code_rows) / sizeof(code_rows[0]); i++)
 		if (!strcmp(code_rows[i].code, fault->code))
 			return &code_rows[i];
@@ -310,16 +349,14 @@ static bool is_worth_repeating(const struct s3_fault *fault,
 int s3_fault_error(const struct s3_fault *fault, const struct s3_asker *asker,
 		   struct error *err)
 {
-	const struct row *row = find_row(fault);
+	const struct row *row = find_row(fault, asker);
 	struct strbuf text = { .max = sizeof(err->text) - 1 };
 
 	add_sentence(&text, row->sentence, fault, asker);
 	strbuf_printf(&text, " (%s%s" "HTTP %d)", fault->code,
 		      *fault->code ? ", " : "", fault->status);
 	if (*fault->endpoint && fault->status < 400)
-		strbuf_printf(&text, ": it names %s%s%s", fault->endpoint,
-			      *fault->region ? " in region " : "",
-			      fault->region);
+		strbuf_printf(&text, ": it names %s", fault->endpoint);
 	else if (!row->says_all && is_worth_repeating(fault, asker))
 		strbuf_printf(&text, ": it says '%s'", fault->message);
 	error_set(err, row->kind, "%s", text.data ? text.data : "no memory");

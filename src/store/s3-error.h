@@ -33,9 +33,18 @@ void s3_fault_read(struct s3_fault *out, const struct http_response *response,
 /* Is it a web page and no answer of S3's? */
 bool s3_is_html(const char *text, size_t len);
 
+/* Is its code one of a NULL-ended list? */
+bool s3_fault_is_one_of(const struct s3_fault *fault,
+			const char *const *codes);
+
+/* Does it say that the bucket is in another region, or elsewhere? */
+bool s3_fault_is_elsewhere(const struct s3_fault *fault);
+
 /* Whose request it was; "" for what does not apply. */
 struct s3_asker {
 	const char *bucket, *host;
+	const char *region;     /* signed for */
+	bool region_is_given;   /* by an option, and so not to be changed */
 	const char *access_key; /* "" = not signed */
 	const char *origin;     /* of the key: "profile x" */
 	const char *token;      /* a secret that no message may repeat */

@@ -16,6 +16,7 @@
 static const struct s3_asker asker = {
 	.bucket = "vms",
 	.host = "s3.example",
+	.region = "us-east-1",
 	.access_key = "AKIDEXAMPLE",
 	.origin = "environment",
 	.token = TOKEN,
@@ -101,9 +102,19 @@ static const struct {
 	  "the server does not support this (NotImplemented, HTTP 501)" },
 	{ 301, ERROR("PermanentRedirect", "<Endpoint>b.s3-eu-west-1.amazonaws"
 		     ".com</Endpoint>"), ERR_ARG,
-	  "bucket 'vms' is at another endpoint or in another region "
-	  "(PermanentRedirect, HTTP 301): it names "
-	  "b.s3-eu-west-1.amazonaws.com in region eu-west-1" },
+	  "bucket 'vms' is sent from region to region, at last from us-east-1 "
+	  "to eu-west-1 (PermanentRedirect, HTTP 301): it names "
+	  "b.s3-eu-west-1.amazonaws.com" },
+	{ 301, ERROR("PermanentRedirect", "<Endpoint>other.example</Endpoint>"),
+	  ERR_ARG, "bucket 'vms' is at another endpoint or in another region "
+	  "(PermanentRedirect, HTTP 301): it names other.example" },
+	{ 302, "<html>", ERR_ARG, "s3.example answers with a web page: it is "
+	  "no S3 endpoint (HTTP 302)" },
+	{ 302, NULL, ERR_ARG, "s3.example sends elsewhere: it is not this "
+	  "bucket's endpoint (HTTP 302)" },
+	{ 400, ERROR("AuthorizationHeaderMalformed"), ERR_DENIED, "the server "
+	  "does not accept signatures for region us-east-1 "
+	  "(AuthorizationHeaderMalformed, HTTP 400)" },
 	{ 403, "<Response><Errors/><Error><Code>AccessDenied</Code></Error>"
 	  "</Response>", ERR_DENIED, "access is denied to access key "
 	  "AKIDEXAMPLE (environment) (AccessDenied, HTTP 403)" },
@@ -151,6 +162,20 @@ static void test_anonymous(void)
 	       "(AccessDenied, HTTP 403)", "no key");
 }
 
+static void test_given_region(void)
+{
+	struct s3_asker strict = asker;
+	struct error err;
+
+	strict.region_is_given = true;
+	explain(400, "", ERROR("AuthorizationHeaderMalformed",
+			       "<Region>garage</Region>"), &strict, &err);
+	is_str(err.text, "bucket 'vms' is in region garage, not us-east-1: "
+	       "give region=garage or leave the option out "
+	       "(AuthorizationHeaderMalformed, HTTP 400)", "given");
+	is_u64(err.kind, ERR_ARG, "kind");
+}
+
 static void test_regions(void)
 {
 	static const struct {
@@ -188,6 +213,7 @@ int main(void)
 	test_sentences();
 	test_remote();
 	test_anonymous();
+	test_given_region();
 	test_regions();
 	return tap_done();
 }
