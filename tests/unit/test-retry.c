@@ -6,7 +6,6 @@
  * is compared as a whole: a try, a pause or a byte too many is a failure. */
 #include "config.h"
 
-#include <jansson.h>
 #include <limits.h>
 
 #include "common/strbuf.h"
@@ -596,46 +595,6 @@ static void test_bucket(void)
 	world_end(&w);
 }
 
-static json_int_t counter(struct store *store, const char *kind,
-			  const char *what)
-{
-	json_t *object = json_object();
-	struct error err;
-	json_int_t n = -1;
-
-	if (!store_stats(store, object, &err))
-		n = json_integer_value(json_object_get(json_object_get(
-			json_object_get(object, "calls"), kind), what));
-	json_decref(object);
-	return n;
-}
-
-static void test_stats(void)
-{
-	struct object_info info;
-	struct store *bucket;
-	struct world w;
-
-	world_begin(&w, &defaults);
-	SCRIPT(&w, { ERR_NETWORK }, { ERR_NETWORK }, { ERR_DENIED });
-	store_stat(w.retry, "k", &info, &w.err);
-	store_stat(w.retry, "k", &info, &w.err);
-	is_u64((uint64_t)counter(w.retry, "stat", "calls"), 2, "two calls");
-	is_u64((uint64_t)counter(w.retry, "stat", "retries"), 2,
-	       "one of them tried three times");
-	is_u64((uint64_t)counter(w.retry, "stat", "failed"), 1,
-	       "and failed in the end");
-	succeeds(store_open_bucket(&bucket, w.retry, "b", &w.err), &w.err,
-		 "open a bucket");
-	store_stat(bucket, "k", &info, &w.err);
-	is_u64((uint64_t)counter(w.retry, "stat", "calls"), 3,
-	       "a call to a bucket counts for the service");
-	is_u64((uint64_t)counter(w.retry, "list", "calls"), 0,
-	       "others are none");
-	store_close(bucket);
-	world_end(&w);
-}
-
 /* A decorator above another one bounds it. */
 static void test_nested(void)
 {
@@ -706,7 +665,6 @@ int main(void)
 	test_read_fails();
 	test_others();
 	test_bucket();
-	test_stats();
 	test_nested();
 	test_long_text();
 	test_real();
