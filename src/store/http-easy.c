@@ -77,7 +77,8 @@ static size_t fill_iov(struct transfer *t, const char *data, size_t n)
 		const struct iovec *v = &t->request->iov[t->iov_index];
 		size_t part = min_u64(left, v->iov_len - t->iov_used);
 
-		memcpy((char *)v->iov_base + t->iov_used, data, part);
+		if (part) /* an empty piece may be NULL */
+			memcpy((char *)v->iov_base + t->iov_used, data, part);
 		data += part;
 		left -= part;
 		t->iov_used += part;
