@@ -11,7 +11,7 @@
 #include "common/checked.h"
 #include "store/http-internal.h"
 
-#define RECEIVE_BYTES (256 << 10) /* a buffer a connection */
+#define RECEIVE_BYTES (128 << 10) /* a buffer a connection */
 #define IDLE_MAX_S    60L /* an older connection is not used again */
 
 /* The final header block is whole. */

@@ -104,17 +104,49 @@ static void explain_certificate(struct transfer *t, const char *host)
 	}
 }
 
+/* Who refuses may be a proxy: libcurl tells of it in words only. "" if it is
+ * none. */
+static const char *refusing_proxy(const struct transfer *t, const char *host,
+				  char *text, size_t size)
+{
+	char name[200], whom[220];
+	unsigned int port;
+
+	*text = '\0';
+	if (*host == '[' || sscanf(t->curl_text, "Failed to connect to %199s "
+				   "port %u", name, &port) != 2)
+		return text;
+	snprintf(whom, sizeof(whom), "%s:%u", name, port);
+	if (strcmp(host, strchr(host, ':') ? whom : name) != 0)
+		snprintf(text, size, " to its proxy %s", whom);
+	return text;
+}
+
 static void explain_connect(struct transfer *t, const char *host)
 {
+	char proxy[HOST_SIZE];
 	long errnum = 0;
 
+	refusing_proxy(t, host, proxy, sizeof(proxy));
 	curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &errnum);
 	if (errnum)
-		error_errno(&t->error, (int)errnum, "%s: cannot connect",
-			    host);
+		error_errno(&t->error, (int)errnum, "%s: cannot connect%s",
+			    host, proxy);
 	else
-		error_set(&t->error, ERR_NETWORK, "%s: cannot connect", host);
+		error_set(&t->error, ERR_NETWORK, "%s: cannot connect%s", host,
+			  proxy);
 	t->error.kind = ERR_NETWORK;
+}
+
+static void explain_slow_connect(struct transfer *t, enum error_kind kind,
+				 const char *host, unsigned int limit_ms)
+{
+	curl_off_t resolved = 0;
+
+	curl_easy_getinfo(t->easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
+	error_set(&t->error, kind, "%s: %s within %u ms", host,
+		  resolved ? "no connection" : "the name was not resolved",
+		  limit_ms);
 }
 
 static void explain_broken(struct transfer *t, const char *host)
@@ -175,8 +207,8 @@ void http_explain(struct transfer *t, CURLcode code)
 	else if (code == CURLE_COULDNT_CONNECT)
 		explain_connect(t, host);
 	else if (code == CURLE_OPERATION_TIMEDOUT)
-		error_set(&t->error, ERR_NETWORK, "%s: no connection within "
-			  "%u ms", host, t->options->connect_ms);
+		explain_slow_connect(t, ERR_NETWORK, host,
+				     t->options->connect_ms);
 	else if (code == CURLE_PEER_FAILED_VERIFICATION)
 		explain_certificate(t, host);
 	else if (code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR)
@@ -210,12 +242,20 @@ void http_explain_headers(struct transfer *t)
 
 void http_explain_timeout(struct transfer *t)
 {
+	unsigned int timeout_ms = http_timeout_ms(t->request);
 	char host[HOST_SIZE], came[80];
 
-	error_set(&t->error, ERR_TIMEOUT, "%s: no complete answer within %u "
-		  "ms%s", http_host(t->request->url, host, sizeof(host)),
-		  http_timeout_ms(t->request),
-		  progress(t, came, sizeof(came)));
+	http_host(t->request->url, host, sizeof(host));
+	if (!t->easy)
+		error_set(&t->error, ERR_TIMEOUT, "%s: all %u connections were "
+			  "busy for %u ms", host, t->options->connections_max,
+			  timeout_ms);
+	else if (!t->is_sending)
+		explain_slow_connect(t, ERR_TIMEOUT, host, timeout_ms);
+	else
+		error_set(&t->error, ERR_TIMEOUT, "%s: no complete answer "
+			  "within %u ms%s", host, timeout_ms,
+			  progress(t, came, sizeof(came)));
 }
 
 void http_explain_stall(struct transfer *t)

@@ -456,15 +456,19 @@ static void queue_and_wait(struct http *self, struct transfer *t)
 	pthread_cond_destroy(&t->ended);
 }
 
+/* The URL without its secrets: user and query. */
 static void log_transfer(const struct transfer *t, uint64_t begun_ns)
 {
+	const char *path = strstr(t->request->url, "://");
 	char host[256];
 
-	log_debug("%s %s: %d%s%s, %llu bytes, %llu ms", t->request->method,
+	path = path ? strchr(path + 3, '/') : NULL;
+	path = path ? path : "";
+	log_debug("%s %s%.*s: %d, %llu ms%s%s", t->request->method,
 		  http_host(t->request->url, host, sizeof(host)),
-		  t->response->status, t->error.kind ? ", " : "", t->error.text,
-		  (unsigned long long)t->response->filled,
-		  (unsigned long long)((http_now_ns() - begun_ns) / NS_PER_MS));
+		  (int)strcspn(path, "?#"), path, t->response->status,
+		  (unsigned long long)((http_now_ns() - begun_ns) / NS_PER_MS),
+		  t->error.kind ? ": " : "", t->error.text);
 }
 
 int http_perform(struct http *self, const struct http_request *request,
@@ -488,7 +492,8 @@ int http_perform(struct http *self, const struct http_request *request,
 	if (!make_headers(&t, &t.error))
 		queue_and_wait(self, &t);
 	curl_slist_free_all(t.headers);
-	log_transfer(&t, now);
+	if (log_level() >= LOG_LEVEL_DEBUG)
+		log_transfer(&t, now);
 	if (!t.error.kind)
 		return 0;
 	if (err)

@@ -6,6 +6,8 @@
  * and how many bytes of the answer hold good. */
 #include "config.h"
 
+#include <dlfcn.h>
+#include <netdb.h>
 #include <pthread.h>
 #include <time.h>
 
@@ -271,7 +273,8 @@ static void test_timeout_queued(void)
 		nanosleep(&tick, NULL);
 	c.request.timeout_ms = 100;
 	fails_with(client_perform(&c, &err), &err, ERR_TIMEOUT,
-		   "no complete answer within 100 ms", "queued too long");
+		   "all 1 connections were busy for 100 ms",
+		   "queued too long");
 	is_u64(script_server_connections(c.server), 1, "never connected");
 	pthread_join(other, NULL);
 	client_end(&c);
@@ -298,6 +301,86 @@ static void test_nobody(void)
 	fails_with(client_perform(&c, &err), &err, ERR_NETWORK,
 		   "0.invalid: the name cannot be resolved", "no such name");
 	client_end(&c);
+}
+
+/* Names that end in ".hang" hang in the resolver until told otherwise: this
+ * function takes the place of libc's for libcurl, too. */
+static pthread_mutex_t hang_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t hang_changed = PTHREAD_COND_INITIALIZER;
+static unsigned int hanging;
+static bool hang_released;
+
+static void hang(void)
+{
+	pthread_mutex_lock(&hang_lock);
+	hanging++;
+	while (!hang_released)
+		pthread_cond_wait(&hang_changed, &hang_lock);
+	hanging--;
+	pthread_cond_broadcast(&hang_changed);
+	pthread_mutex_unlock(&hang_lock);
+}
+
+int getaddrinfo(const char *name, const char *service,
+		const struct addrinfo *hints, struct addrinfo **result)
+{
+	int (*real)(const char *, const char *, const struct addrinfo *,
+		    struct addrinfo **);
+
+	if (name && strlen(name) > 5 && !strcmp(name + strlen(name) - 5,
+						".hang")) {
+		hang();
+		return EAI_AGAIN;
+	}
+	*(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+	return real(name, service, hints, result);
+}
+
+static unsigned int hangs(void)
+{
+	unsigned int count;
+
+	pthread_mutex_lock(&hang_lock);
+	count = hanging;
+	pthread_mutex_unlock(&hang_lock);
+	return count;
+}
+
+static void end_hangs(void)
+{
+	pthread_mutex_lock(&hang_lock);
+	hang_released = true;
+	pthread_cond_broadcast(&hang_changed);
+	while (hanging)
+		pthread_cond_wait(&hang_changed, &hang_lock);
+	pthread_mutex_unlock(&hang_lock);
+}
+
+/* libcurl has a thread wait for the name; it must not wait for that one. */
+static void test_name_server_hangs(void)
+{
+	static const struct http_options options = { .connect_ms = 300 };
+	static const struct answer answer = { HEAD("10") "0123456789" };
+	uint64_t begun = now_ms();
+	struct client c;
+	struct error err;
+
+	client_begin(&c, serve_answer, &answer, &options);
+	c.request.url = "http://name.hang/?secret";
+	c.request.timeout_ms = 200;
+	fails_with(client_perform(&c, &err), &err, ERR_TIMEOUT,
+		   "name.hang: the name was not resolved within 200 ms",
+		   "no answer from the name server in time");
+	c.request.timeout_ms = 0;
+	fails_with(client_perform(&c, &err), &err, ERR_NETWORK,
+		   "name.hang: the name was not resolved within 300 ms",
+		   "nor in the time for a connection");
+	client_url(&c, "http", "/");
+	succeeds(client_perform(&c, &err), &err, "others go on");
+	ok(now_ms() - begun < 10000, "soon");
+	is_u64(hangs(), 2, "while those still hang");
+	client_end(&c);
+	end_hangs();
 }
 
 static void test_urls(void)
@@ -420,6 +503,7 @@ int main(void)
 	test_timeout();
 	test_timeout_queued();
 	test_nobody();
+	test_name_server_hangs();
 	test_urls();
 	test_closed_while_idle();
 	test_reset_second();

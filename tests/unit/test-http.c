@@ -409,12 +409,12 @@ static void test_proxy(void)
 	struct heard *heard = heard_new(OK_10);
 	struct script_server *proxy =
 		script_server_start(serve_heard, heard, NULL);
+	unsigned short port = script_server_port(proxy);
 	struct client c;
 	char text[300];
 	struct error err;
 
-	snprintf(text, sizeof(text), "http://127.0.0.1:%d",
-		 script_server_port(proxy));
+	snprintf(text, sizeof(text), "http://127.0.0.1:%d", port);
 	setenv("http_proxy", text, 1);
 	setenv("https_proxy", text, 1);
 	client_begin(&c, serve_answer, &answer, &defaults);
@@ -436,10 +436,14 @@ static void test_proxy(void)
 	fails_with(client_perform(&c, &err), &err, ERR_NETWORK,
 		   "the proxy refuses to connect, with status 502",
 		   "the proxy cannot connect");
+	script_server_stop(proxy);
+	snprintf(text, sizeof(text), ": cannot connect to its proxy 127.0.0.1:"
+		 "%d: Connection refused", port);
+	fails_with(client_perform(&c, &err), &err, ERR_NETWORK, text,
+		   "the proxy is away");
 	unsetenv("http_proxy");
 	unsetenv("https_proxy");
 	client_end(&c);
-	script_server_stop(proxy);
 	heard_free(heard);
 }
 
