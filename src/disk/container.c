@@ -11,6 +11,7 @@
 #include <strings.h>
 
 #include "common/budget.h"
+#include "common/bytes.h"
 #include "disk/container-internal.h"
 #include "format/gzip.h"
 
@@ -300,6 +301,13 @@ static int make_identity(struct container *container, struct error *err)
 	     d = d->next)
 		good = EVP_DigestUpdate(sha, d->key, strlen(d->key) + 1) &&
 		       EVP_DigestUpdate(sha, d->etag, strlen(d->etag) + 1);
+	for (size_t i = 0; i < container->disk_count && good; i++) {
+		const struct map *map = container->disks[i].map;
+		uint8_t size[8];
+
+		le64_put(size, map ? map->size : 0);
+		good = EVP_DigestUpdate(sha, size, sizeof(size));
+	}
 	good = good && EVP_DigestFinal_ex(sha, digest, NULL);
 	EVP_MD_CTX_free(sha);
 	if (!good)
@@ -378,6 +386,14 @@ void container_unref(struct container *container)
 	}
 	free(container->key);
 	free(container);
+}
+
+bool container_is_glance(const struct container *container)
+{
+	const struct map *map = container->disk_count ?
+				container->disks[0].map : NULL;
+
+	return map && map->is_glance;
 }
 
 bool container_is_ova(const struct container *container)

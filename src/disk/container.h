@@ -67,9 +67,14 @@ struct container *container_ref(struct container *container);
 void container_unref(struct container *container); /* NULL is legal */
 
 bool container_is_ova(const struct container *container);
+
+/* With size_only: was a look at one end enough? If not, it was opened in full
+ * and can be read. */
+bool container_is_glance(const struct container *container);
 const struct object_info *container_info(const struct container *container);
 
-/* SHA-256 in hex over (key, ETag) of every object it reads. */
+/* SHA-256 in hex over (key, ETag) of every object it reads, and the sizes of
+ * its disks: what a glance took for another size is another thing. */
 const char *container_identity(const struct container *container);
 
 /* How many objects its disks are read from: 1 where all lies in the one. */

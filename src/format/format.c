@@ -224,6 +224,8 @@ int format_glance(struct map **out, struct source *source,
 	      match_magic(&format->magics[0], tables, err) : 1;
 	if (ret > 0)
 		ret = open_with(out, format, source, &glance, err);
+	if (*out)
+		(*out)->is_glance = true;
 	source_unref(tables);
 	return ret;
 }

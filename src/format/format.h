@@ -78,6 +78,7 @@ struct map {
 	uint64_t size;           /* virtual size, bytes, fixed at open */
 	uint32_t unit_bytes;     /* largest PACKED unit, 0 = has none */
 	bool can_have_holes;     /* false: every byte is stored */
+	bool is_glance;          /* of format_glance(): has no extents */
 	struct source *source;   /* a reference, released by map_close() */
 	struct map *parent;      /* differencing disks; owned; else NULL */
 };

@@ -106,6 +106,7 @@ int map_extents(struct map *map, struct extents *ex, struct error *err)
 	AUTO_FREE struct extents *own = NULL;
 
 	assert(in_range(ex->offset, ex->length, map->size));
+	assert(!map->is_glance);
 	if (!map->parent) {
 		if (map->ops->extents(map, ex, err))
 			return -1;

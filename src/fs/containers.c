@@ -315,10 +315,21 @@ static bool is_current(struct opened *opened)
 	return container_is_current(opened_container(opened), &err) == 1;
 }
 
+/* Lock held. */
+static bool is_to_be_opened(const struct record *record)
+{
+	const struct ring *at = record->wants.next;
+
+	while (at != &record->wants &&
+	       !ring_item(at, struct want, by_record)->needs_open)
+		at = at->next;
+	return at != &record->wants;
+}
+
 static void probe(struct containers *self, struct record *record,
 		  struct finding *found)
 {
-	const struct prober prober = {
+	struct prober prober = {
 		.engine = self->options.engine,
 		.vhd_chs = self->options.vhd_chs,
 		.keep_going = keep_going,
@@ -333,6 +344,7 @@ static void probe(struct containers *self, struct record *record,
 		opened = opened_ref(record->opened);
 		known = known_ref(record->known);
 	}
+	prober.needs_open = is_to_be_opened(record);
 	pthread_mutex_unlock(&self->lock);
 	if (opened && is_current(opened)) {
 		found->opened = opened;
@@ -387,6 +399,28 @@ static void accept(struct containers *self, struct record *record,
 	trim(self);
 }
 
+/* Who has waited for what was found. Those that came during a glance and need
+ * the container open are not among them. Lock held. */
+static void take_answered(struct record *record, const struct finding *found,
+			  struct ring *answers)
+{
+	bool is_glance = found->known && found->known->is_glance;
+	struct ring *at, *next;
+
+	for (at = record->wants.next; at != &record->wants; at = next) {
+		struct want *want = ring_item(at, struct want, by_record);
+
+		next = at->next;
+		if (is_glance && want->needs_open)
+			continue;
+		unlink_want(want);
+		ring_append(answers, &want->by_record);
+	}
+}
+
+static void start_probe(struct containers *self, struct record *record,
+			enum job_priority priority);
+
 static void run_probe(struct job *job)
 {
 	struct record *record = ring_item(job, struct record, job);
@@ -397,14 +431,10 @@ static void run_probe(struct job *job)
 	ring_init(&answers);
 	probe(self, record, &found);
 	pthread_mutex_lock(&self->lock);
-	while (!ring_is_empty(&record->wants)) {
-		struct want *want = ring_item(record->wants.next, struct want,
-					      by_record);
-
-		unlink_want(want);
-		ring_append(&answers, &want->by_record);
-	}
+	take_answered(record, &found, &answers);
 	accept(self, record, &found);
+	if (!ring_is_empty(&record->wants))
+		start_probe(self, record, JOB_URGENT);
 	pthread_mutex_unlock(&self->lock);
 	/* From here on the record may be gone. */
 	while (!ring_is_empty(&answers)) {

@@ -116,6 +116,7 @@ int known_from_container(struct known **out, const struct container *container,
 	snprintf(known->identity, sizeof(known->identity), "%s",
 		 container_identity(container));
 	known->is_ova = container_is_ova(container);
+	known->is_glance = container_is_glance(container);
 	for (size_t i = 0; i < disks && !ret; i++)
 		ret = fill_disk(&known->parts[i], container,
 				container_disk(container, i), err);

@@ -34,6 +34,7 @@ struct known_part {
 struct known {
 	atomic_uint refs;
 	bool is_ova;
+	bool is_glance;            /* opening it may find more: damage */
 	char identity[65];         /* over all objects that it reads */
 	struct object_info info;   /* of the container's own object */
 	enum error_kind kind; /* the whole container cannot be opened */

@@ -44,13 +44,26 @@ static const char *format_of(const struct node *node, bool sub)
 	return sub ? part->subformat : part->format;
 }
 
-/* The value, or NULL where the node has no such attribute. known: of an OVA,
- * NULL where it is not to be waited for. key has STORE_KEY_MAX + 2 bytes. */
+/* Why it cannot be opened, or NULL. known as in value_of(). */
+static const char *error_of(const struct node *node,
+			    const struct known *known)
+{
+	const char *why = NULL;
+
+	if (known && known->kind != ERR_NONE)
+		return known->why;
+	if (node->kind != NODE_OVA)
+		fs_part_error(node, &why);
+	return why;
+}
+
+/* The value, or NULL where the node has no such attribute. known: what was
+ * found out since the node was made, NULL where that is not to be waited for.
+ * key has STORE_KEY_MAX + 2 bytes. */
 static const char *value_of(const struct node *node,
 			    const struct known *known, enum attribute which,
 			    char *key)
 {
-	const char *why = NULL;
 	struct target target;
 
 	switch (which) {
@@ -64,10 +77,7 @@ static const char *value_of(const struct node *node,
 			return known ? known->identity : "";
 		return node->identity;
 	case ERROR:
-		if (node->kind == NODE_OVA)
-			return known ? known->why : NULL;
-		fs_part_error(node, &why);
-		return why;
+		return error_of(node, known);
 	default:
 		return NULL;
 	}
@@ -97,7 +107,7 @@ static void reply_attribute(fuse_req_t req, const struct node *node,
 		fuse_reply_err(req, ENODATA);
 }
 
-/* An OVA had to be understood first. */
+/* The container had to be understood first. */
 static void getxattr_known(struct want *want, struct known *known,
 			   struct opened *opened, const struct error *err)
 {
@@ -133,6 +143,7 @@ static void getxattr_later(fuse_req_t req, struct node *node,
 		return;
 	}
 	call->want.done = getxattr_known;
+	call->want.needs_open = node->kind == NODE_DISK;
 	containers_want(call->server->fs->containers, &target, &call->want);
 }
 
@@ -149,6 +160,16 @@ static bool has_attributes(const struct node *node)
 	}
 }
 
+/* Is that to be answered only when the container has been looked into? A
+ * glance at a disk does not tell whether it can be opened. */
+static bool is_for_later(const struct node *node, unsigned int which)
+{
+	if (node->kind == NODE_OVA)
+		return which == ETAG || which == ERROR;
+	return node->kind == NODE_DISK && which == ERROR &&
+	       node->known->is_glance;
+}
+
 void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
 		 size_t size)
 {
@@ -159,7 +180,7 @@ void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
 		which++;
 	if (which == ATTRIBUTES || !has_attributes(node))
 		fuse_reply_err(req, ENODATA);
-	else if (node->kind == NODE_OVA && (which == ETAG || which == ERROR))
+	else if (is_for_later(node, which))
 		getxattr_later(req, node, which, size);
 	else
 		reply_attribute(req, node, NULL, which, size);

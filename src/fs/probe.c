@@ -11,6 +11,8 @@
 #include "fs/probe.h"
 
 #define MEMORY_TRIES 5
+#define GLANCE_BYTES (32u << 10) /* where a request costs as much as so many
+				  * bytes, the fewest requests count */
 
 /* The container did not open: a verdict about it, or passing trouble. */
 static void judge(const struct target *target, struct finding *found)
@@ -39,6 +41,9 @@ static int open_container(const struct prober *prober,
 	const struct timespec pause = { .tv_nsec = 50 * NS_PER_MS };
 	struct container_options options = {
 		.vhd_chs = prober->vhd_chs,
+		.size_only = !prober->needs_open &&
+			     target->bucket->store->fetch_bytes >=
+				     GLANCE_BYTES,
 		.keep_going = prober->keep_going,
 		.keep_going_arg = prober->keep_going_arg,
 	};
@@ -71,6 +76,10 @@ static void probe_container(const struct prober *prober,
 		return;
 	}
 	found->is_alone = container_object_count(container) == 1;
+	if (found->known->is_glance) {
+		container_unref(container);
+		return;
+	}
 	if (opened_from_container(&found->opened, prober->engine,
 				  container, &found->err)) {
 		known_unref(found->known);

@@ -24,6 +24,7 @@ struct target {
 struct prober {
 	struct engine *engine;
 	bool vhd_chs;
+	bool needs_open; /* false: to know about it may be enough */
 	bool (*keep_going)(void *arg); /* as in struct container_options */
 	void *keep_going_arg;
 };
@@ -31,7 +32,8 @@ struct prober {
 /* What a probe brings home. */
 struct finding {
 	struct known *known;   /* a reference; NULL for a plain target */
-	struct opened *opened; /* a reference; NULL where it did not open */
+	struct opened *opened; /* a reference; NULL where it did not open, and
+				* after a glance (known->is_glance) */
 	bool is_alone;         /* it consists of one object */
 	struct error err;      /* set: passing trouble; nothing else then */
 };

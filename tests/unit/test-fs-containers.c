@@ -69,14 +69,20 @@ static struct target target_of(const char *key, bool is_plain)
 	return target;
 }
 
-static void ask(struct asker *asker, const char *key, bool needs_open)
+static void ask_of(struct asker *asker, const struct target *target,
+		   bool needs_open)
 {
-	struct target target = target_of(key, false);
-
 	memset(asker, 0, sizeof(*asker));
 	asker->want.done = on_answer;
 	asker->want.needs_open = needs_open;
-	containers_want(containers, &target, &asker->want);
+	containers_want(containers, target, &asker->want);
+}
+
+static void ask(struct asker *asker, const char *key, bool needs_open)
+{
+	const struct target target = target_of(key, false);
+
+	ask_of(asker, &target, needs_open);
 }
 
 /* Wait up to 20 s. */
@@ -317,6 +323,98 @@ static void test_stop(void)
 	faulty_store_hang(store, false);
 }
 
+/* A store where each request costs as much as 64 KiB, with VHDs whose footers
+ * lie alone behind that. */
+static struct bucket far_bucket(void)
+{
+	static const struct faults far = { .fetch_bytes = 65536 };
+	static uint8_t vhd[FIXED_VHD_BYTES];
+	struct bucket far_away = { 0 };
+	struct store *inner;
+
+	succeeds(memory_store_new(&inner, &err), &err, "a store");
+	fixed_vhd_fill(vhd, 0);
+	memory_store_put(inner, "a.vhd", vhd, sizeof(vhd), &err);
+	memory_store_put(inner, "b.vhd", vhd, sizeof(vhd), &err);
+	memcpy(vhd, "KDMV", 4);
+	memory_store_put(inner, "two.vhd", vhd, sizeof(vhd), &err);
+	succeeds(faulty_store_new(&far_away.store, inner, &far, &err), &err,
+		 "far away");
+	return far_away;
+}
+
+static struct target far_target(struct bucket *far, const char *key)
+{
+	struct target target = { .bucket = far, .key = key };
+
+	succeeds(store_stat(far->store, key, &target.info, &err), &err, key);
+	faulty_store_reset(far->store);
+	return target;
+}
+
+/* Done with the far store: the next test has a table that knows nothing. */
+static void new_round(struct bucket *far)
+{
+	containers_stop(containers);
+	containers_free(containers);
+	engine_free(engine);
+	store_close(far->store);
+	containers = new_table(&engine, 60000);
+}
+
+static void test_glance(void)
+{
+	static struct bucket far;
+	struct target target;
+	struct asker asker;
+
+	far = far_bucket();
+	target = far_target(&far, "a.vhd");
+	ask_of(&asker, &target, false);
+	ok(wait_for(&asker) && asker.size == FIXED_VHD_DISK_BYTES, "a size");
+	is_u64(faulty_store_stats(far.store).calls[FAULTY_READ], 1,
+	       "by one request");
+	is_u64(faulty_store_stats(far.store).bytes, 512, "for the footer");
+	ask_of(&asker, &target, false);
+	ok(atomic_load(&asker.answered), "is remembered");
+	ask_of(&asker, &target, true);
+	ok(wait_for(&asker) && asker.opened, "open");
+	release(&asker);
+	is_u64(faulty_store_stats(far.store).calls[FAULTY_READ], 3,
+	       "by a request for each end");
+	target = far_target(&far, "two.vhd");
+	ask_of(&asker, &target, false);
+	ok(wait_for(&asker) && asker.known == ERR_NONE, "good at a glance");
+	ask_of(&asker, &target, true);
+	ok(wait_for(&asker) && asker.known == ERR_ARG && !asker.opened &&
+	   strstr(asker.text, "looks like"), "refused when it is opened");
+	ask_of(&asker, &target, false);
+	ok(wait_for(&asker) && asker.known == ERR_ARG, "and from then on");
+	new_round(&far);
+}
+
+/* Who needs it open and comes while a glance runs is not told too little. */
+static void test_open_during_glance(void)
+{
+	static struct bucket far;
+	struct asker first, second;
+	struct target target;
+
+	far = far_bucket();
+	target = far_target(&far, "b.vhd");
+	faulty_store_hang(far.store, true);
+	ask_of(&first, &target, false);
+	while (!faulty_store_stats(far.store).hanging)
+		usleep(1000);
+	ask_of(&second, &target, true);
+	faulty_store_hang(far.store, false);
+	ok(wait_for(&first) && first.size == FIXED_VHD_DISK_BYTES, "a size");
+	ok(wait_for(&second) && second.kind == ERR_NONE && second.opened,
+	   "and the open container");
+	release(&second);
+	new_round(&far);
+}
+
 int main(void)
 {
 	succeeds(memory_store_new(&memory, &err), &err, "a store");
@@ -332,6 +430,8 @@ int main(void)
 	test_doubt();
 	test_replaced();
 	test_plain();
+	test_glance();
+	test_open_during_glance();
 	test_stop();
 	containers_free(containers);
 	engine_free(engine);
