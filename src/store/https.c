@@ -19,23 +19,18 @@
 #include "common/log.h"
 #include "store/http-fields.h"
 #include "store/http.h"
+#include "store/https-ask.h"
 #include "store/https-url.h"
-#include "store/retry.h"
-#include "store/s3-error.h"
 #include "store/store.h"
 
 /* Web servers are as far away as S3 is: see s3.c. */
-#define FETCH_BYTES    (256u << 10)
-#define REQUEST_BYTES  (4u << 20)
-#define CHECK_MS       30000
-#define TIMEOUT_MS     60000
-#define HOPS_MAX       3
-#define ERROR_TEXT_MAX (64u << 10)
+#define FETCH_BYTES   (256u << 10)
+#define REQUEST_BYTES (4u << 20)
+#define CHECK_MS      30000
 
 struct https_store {
 	struct store store;
-	struct http *http;
-	struct https_url url;
+	struct https_file file;
 	atomic_bool has_warned;
 };
 
@@ -44,154 +39,6 @@ struct https_object {
 	struct https_store *store;
 	atomic_bool is_gone;
 };
-
-/* A GET or HEAD of the file. */
-struct ask {
-	const char *method;
-	const char *const *headers;
-	unsigned int timeout_ms;
-	int (*on_headers)(void *arg, const struct http_response *response,
-			  struct error *err);
-	void *arg;
-	const struct iovec *iov;
-	int iovcnt;
-	struct strbuf text;
-};
-
-static int perform(struct https_store *self, const struct https_url *url,
-		   struct ask *ask, struct http_response *response,
-		   struct error *err)
-{
-	unsigned int left = retry_time_left_ms();
-	unsigned int own = ask->timeout_ms ? ask->timeout_ms : TIMEOUT_MS;
-	struct http_request request = {
-		.method = ask->method,
-		.url = url->url,
-		.headers = ask->headers,
-		.timeout_ms = left && left < own ? left : own,
-		.on_headers = ask->on_headers,
-		.arg = ask->arg,
-		.iov = ask->iov,
-		.iovcnt = ask->iovcnt,
-		.text = &ask->text,
-	};
-	struct error why = { 0 };
-	int ret;
-
-	ask->text.len = 0;
-	ask->text.failed = false;
-	ret = http_perform(self->http, &request, response, &why);
-	/* A page about an error is of no use, however long it is. */
-	if (ret && why.kind == ERR_LIMIT && response->status >= 300)
-		return 0;
-	if (ret && err) {
-		*err = why;
-		if (response->status)
-			err->remote.http_status = response->status;
-	}
-	return ret;
-}
-
-static bool is_redirect(int status)
-{
-	return status == 301 || status == 302 || status == 303 ||
-	       status == 307 || status == 308;
-}
-
-/* Follow redirects to an answer that is none. */
-static int ask_following(struct https_store *self, struct ask *ask,
-			 struct http_response *response, struct error *err)
-{
-	struct https_url at = { 0 }, next;
-	const struct https_url *now = &self->url;
-	char location[8192];
-	int ret;
-
-	memset(response, 0, sizeof(*response));
-	for (int hops = 0;; hops++) {
-		http_response_free(response);
-		ret = perform(self, now, ask, response, err);
-		if (ret || !is_redirect(response->status))
-			break;
-		http_header(response, "Location", location, sizeof(location));
-		ret = hops < HOPS_MAX ?
-			      https_url_follow(&next, now, location, err) :
-			      error_set(err, ERR_ARG, "more than %d redirects",
-					HOPS_MAX);
-		explicit_bzero(location, sizeof(location));
-		if (ret)
-			break;
-		https_url_free(&at);
-		at = next;
-		now = &at;
-	}
-	https_url_free(&at);
-	return ret;
-}
-
-static const struct {
-	int status;
-	enum error_kind kind;
-	const char *text;
-} answers[] = {
-	{ 400, ERR_DENIED, "the server refuses: is the URL complete?" },
-	{ 401, ERR_DENIED, "the server wants a user and password" },
-	{ 403, ERR_DENIED, "the server denies access: has the URL expired?" },
-	{ 404, ERR_NOT_FOUND, "the server does not have it" },
-	{ 405, ERR_UNSUPPORTED, "the server does not allow to read it" },
-	{ 407, ERR_DENIED, "the proxy wants a password" },
-	{ 408, ERR_NETWORK, "the server waited too long for the request" },
-	{ 410, ERR_NOT_FOUND, "the server does not have it any more" },
-	{ 412, ERR_STALE, "was replaced while open" },
-	{ 416, ERR_STALE, "was replaced while open" },
-	{ 425, ERR_NETWORK, "the server is busy" },
-	{ 429, ERR_NETWORK, "the server is busy" },
-	{ 501, ERR_UNSUPPORTED, "the server does not support this" },
-	{ 503, ERR_NETWORK, "the server is busy" },
-};
-
-/* What the server says in its page is not repeated: it may quote the URL. */
-static int fail(const struct ask *ask, const struct http_response *response,
-		struct error *err)
-{
-	int status = response->status;
-	enum error_kind kind = status >= 500 ? ERR_NETWORK : ERR_DENIED;
-	const char *text = status >= 500 ? "the server failed" :
-					   "the server refuses";
-	struct s3_fault fault;
-
-	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
-		if (answers[i].status == status) {
-			kind = answers[i].kind;
-			text = answers[i].text;
-		}
-	}
-	s3_fault_read(&fault, response, ask->text.data, ask->text.len);
-	error_set(err, kind, "%s (%s%s" "HTTP %d)", text, fault.code,
-		  *fault.code ? ", " : "", status);
-	if (!err)
-		return -1;
-	err->remote.http_status = status;
-	err->remote.retry_after_ms = fault.retry_after_ms;
-	snprintf(err->remote.code, sizeof(err->remote.code), "%s", fault.code);
-	snprintf(err->remote.request_id, sizeof(err->remote.request_id), "%s",
-		 fault.request_id);
-	return -1;
-}
-
-/* Send; 0 for a 2xx answer. */
-static int send_ask(struct https_store *self, struct ask *ask,
-		    struct http_response *response, struct error *err)
-{
-	int ret;
-
-	ask->text.max = ERROR_TEXT_MAX;
-	ret = ask_following(self, ask, response, err);
-	if (!ret && (response->status < 200 || response->status > 299))
-		ret = fail(ask, response, err);
-	strbuf_free(&ask->text);
-	return ret;
-}
 
 /* What the object is pinned by. */
 static int choose_pin(struct https_store *self, struct object_info *info,
@@ -245,12 +92,12 @@ static int ask_one_byte(struct https_store *self, struct object_info *info,
 			unsigned int timeout_ms, struct error *err)
 {
 	static const char *const headers[] = { "Range: bytes=0-0", NULL };
-	struct ask ask = { .method = "GET", .headers = headers,
+	struct https_ask ask = { .method = "GET", .headers = headers,
 			   .on_headers = need_range,
 			   .timeout_ms = timeout_ms };
 	struct http_response response;
 	bool is_weak = false;
-	int ret = send_ask(self, &ask, &response, err);
+	int ret = https_ask(&self->file, &ask, &response, err);
 
 	if (ret && is_empty_file(&response)) {
 		memset(info, 0, sizeof(*info));
@@ -268,11 +115,11 @@ static int ask_one_byte(struct https_store *self, struct object_info *info,
 static int ask_head(struct https_store *self, struct object_info *info,
 		    struct error *err)
 {
-	struct ask ask = { .method = "HEAD" };
+	struct https_ask ask = { .method = "HEAD" };
 	struct http_response response;
 	char ranges[16];
 	bool is_weak;
-	int ret = send_ask(self, &ask, &response, err);
+	int ret = https_ask(&self->file, &ask, &response, err);
 
 	if (!ret)
 		ret = field_object_info(&response, info, &is_weak, err);
@@ -308,7 +155,7 @@ static int https_list(struct store *store, const struct list_args *args,
 		      struct error *err)
 {
 	struct https_store *self = (struct https_store *)store;
-	struct store_entry entry = { .key = self->url.key };
+	struct store_entry entry = { .key = self->file.url.key };
 
 	(void)continuation; /* there is one page */
 	if (strncmp(entry.key, args->prefix, strlen(args->prefix)) != 0)
@@ -321,10 +168,10 @@ static int https_list(struct store *store, const struct list_args *args,
 static int check_key(const struct https_store *self, const char *key,
 		     struct error *err)
 {
-	if (!strcmp(key, self->url.key))
+	if (!strcmp(key, self->file.url.key))
 		return 0;
 	return error_set(err, ERR_NOT_FOUND, "the only key is '%s'",
-			 self->url.key);
+			 self->file.url.key);
 }
 
 static int https_stat(struct store *store, const char *key,
@@ -382,7 +229,7 @@ static int get_range(struct https_object *self,
 {
 	char range[64], condition[STORE_ETAG_MAX + 32];
 	const char *headers[] = { range, condition, NULL };
-	struct ask ask = {
+	struct https_ask ask = {
 		.method = "GET",
 		.headers = headers,
 		.on_headers = https_on_headers,
@@ -397,7 +244,7 @@ static int get_range(struct https_object *self,
 		 (unsigned long long)wanted->offset,
 		 (unsigned long long)(wanted->offset + wanted->length - 1));
 	format_condition(wanted->info, condition, sizeof(condition));
-	ret = send_ask(self->store, &ask, &response, err);
+	ret = https_ask(&self->store->file, &ask, &response, err);
 	*filled = response.filled;
 	http_response_free(&response);
 	return ret;
@@ -472,7 +319,7 @@ static int https_open(struct object **out, struct store *store,
 
 static int https_start(struct store *store, struct error *err)
 {
-	return http_start(((struct https_store *)store)->http, err);
+	return http_start(((struct https_store *)store)->file.http, err);
 }
 
 /* One byte tells more than HEAD: whether ranges are there. */
@@ -486,7 +333,7 @@ static int https_check(struct store *store, struct error *err)
 static int https_stats(struct store *store, struct json_t *object,
 		       struct error *err)
 {
-	return http_stats_json(((struct https_store *)store)->http, object,
+	return http_stats_json(((struct https_store *)store)->file.http, object,
 			       err);
 }
 
@@ -494,8 +341,7 @@ static void https_close(struct store *store)
 {
 	struct https_store *self = (struct https_store *)store;
 
-	http_unref(self->http);
-	https_url_free(&self->url);
+	https_file_destroy(&self->file);
 	free(self);
 }
 
@@ -510,36 +356,40 @@ static const struct store_ops https_store_ops = {
 	.close = https_close,
 };
 
-int https_store_open(struct store **out, const char *source,
+/* Takes url over on success. */
+static int new_store(struct store **out, struct https_url *url,
 		     const struct store_options *options, struct error *err)
 {
 	struct http_options http = {
 		.ca_bundle = options ? options->ca_bundle : NULL,
 	};
-	struct https_store *self = calloc(1, sizeof(*self));
+	AUTO_FREE struct https_store *self = calloc(1, sizeof(*self));
+	AUTO_FREE char *shown = strdup(url->shown);
 
-	*out = NULL;
-	if (!self)
+	if (!self || !shown)
 		return error_nomem(err);
-	if (https_url_parse(&self->url, source, err))
-		goto fail;
-	if (!*self->url.key) {
-		error_set(err, ERR_ARG, "%s names no file", self->url.shown);
-		goto fail;
-	}
-	if (http_new(&self->http, &http, err))
-		goto fail;
-	self->store.url = strdup(self->url.shown);
-	if (!self->store.url) {
-		error_nomem(err);
-		goto fail;
-	}
+	if (!*url->key)
+		return error_set(err, ERR_ARG, "%s names no file", shown);
+	if (https_file_init(&self->file, url, &http, err))
+		return -1;
 	self->store.ops = &https_store_ops;
+	self->store.url = take_ptr(shown);
 	self->store.fetch_bytes = FETCH_BYTES;
 	self->store.request_bytes = REQUEST_BYTES;
-	*out = &self->store;
+	*out = &take_ptr(self)->store;
 	return 0;
-fail:
-	https_close(&self->store);
-	return -1;
+}
+
+int https_store_open(struct store **out, const char *source,
+		     const struct store_options *options, struct error *err)
+{
+	struct https_url url;
+	int ret;
+
+	*out = NULL;
+	if (https_url_parse(&url, source, err))
+		return -1;
+	ret = new_store(out, &url, options, err);
+	https_url_free(&url);
+	return ret;
 }

@@ -346,6 +346,18 @@ static bool is_worth_repeating(const struct s3_fault *fault,
 	return *fault->message != '\0';
 }
 
+void s3_fault_remote(const struct s3_fault *fault, struct error *err)
+{
+	if (!err)
+		return;
+	err->remote.http_status = fault->status;
+	err->remote.retry_after_ms = fault->retry_after_ms;
+	snprintf(err->remote.code, sizeof(err->remote.code), "%s",
+		 fault->code);
+	snprintf(err->remote.request_id, sizeof(err->remote.request_id), "%s",
+		 fault->request_id);
+}
+
 int s3_fault_error(const struct s3_fault *fault, const struct s3_asker *asker,
 		   struct error *err)
 {
@@ -361,13 +373,6 @@ int s3_fault_error(const struct s3_fault *fault, const struct s3_asker *asker,
 		strbuf_printf(&text, ": it says '%s'", fault->message);
 	error_set(err, row->kind, "%s", text.data ? text.data : "no memory");
 	strbuf_free(&text);
-	if (!err)
-		return -1;
-	err->remote.http_status = fault->status;
-	err->remote.retry_after_ms = fault->retry_after_ms;
-	snprintf(err->remote.code, sizeof(err->remote.code), "%s",
-		 fault->code);
-	snprintf(err->remote.request_id, sizeof(err->remote.request_id), "%s",
-		 fault->request_id);
+	s3_fault_remote(fault, err);
 	return -1;
 }

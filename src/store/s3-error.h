@@ -50,6 +50,9 @@ struct s3_asker {
 	const char *token;      /* a secret that no message may repeat */
 };
 
+/* Fill err->remote from it; err may be NULL. */
+void s3_fault_remote(const struct s3_fault *fault, struct error *err);
+
 /* Set err from it. Returns -1. */
 int s3_fault_error(const struct s3_fault *fault, const struct s3_asker *asker,
 		   struct error *err);
