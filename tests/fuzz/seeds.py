@@ -62,6 +62,8 @@ TARGETS = {
     "fuzz-ovf": "ova_seeds",
     "fuzz-options": option_seeds,
     "fuzz-probe": probe_seeds,
+    "fuzz-s3-list": "s3_seeds",
+    "fuzz-s3-url": "s3_seeds",
     "fuzz-tar": "ova_seeds",
     "fuzz-vhd": "make_vhd",
     "fuzz-vhdx": "make_vhdx",
