@@ -40,8 +40,8 @@ class Cat:
             [STORECAT, *words, source], env=environment(**env),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True, errors="surrogateescape")
-        self.first = self.answer()
         self.log = ""  # what it had to say, once it is closed
+        self.first = self.answer()
 
     def answer(self):
         """The lines of one answer."""
@@ -69,7 +69,10 @@ class Cat:
 
     def close(self):
         """End it; its exit status, which is 0 unless it crashed."""
-        _, self.log = self.process.communicate()
+        if not self.process.stderr.closed:
+            self.log = self.process.communicate()[1]
+        if "Sanitizer" in self.log or "runtime error" in self.log:
+            raise RuntimeError(self.log)
         return self.process.returncode
 
     def __enter__(self):
