@@ -15,7 +15,7 @@
 #define MEMORY_DEFAULT  (256ull << 20)
 #define MEMORY_MIN      (16ull << 20)
 #define TIMEOUT_DEFAULT 120000
-#define THREADS_MAX     64 /* pool threads, nearly all of them waiting */
+#define THREADS_MAX     128 /* pool threads, nearly all of them waiting */
 
 int engine_new(struct engine **out, const struct engine_options *options,
 	       struct error *err)
