@@ -126,7 +126,7 @@ class State:
                  "key": request.key.decode("utf-8", "surrogateescape"),
                  "query": request.query, "range": request.header("range"),
                  "if_match": request.header("if-match"), "signed": None,
-                 "rules": [], "status": 0, "bytes": 0}
+                 "rules": [], "status": 0, "bytes": 0, "end": None}
         with self.lock:
             self.log.append(entry)
         return entry
@@ -204,6 +204,7 @@ class Connection(socketserver.BaseRequestHandler):
         fault = next((r for r in picked
                       if r["do"] in ("reset", "cut", "stall")), None)
         self.send(request, reply, fault, entry)
+        entry["end"] = round(time.time(), 3)
         return request.header("connection").lower() != "close"
 
     def send(self, request, reply, fault, entry):
