@@ -28,18 +28,31 @@ bool remote_is_service(const char *source)
 	return !strcmp(source, "s3://");
 }
 
+/* The daemon has another working directory than its caller. */
+static int find_ca_bundle(struct remote_options *options, struct error *err)
+{
+	const char *name = "ca-bundle", *path = options->ca_bundle;
+	char *real;
+
+	if (!path) {
+		name = "AWS_CA_BUNDLE";
+		path = getenv(name);
+	}
+	if (!path || !*path)
+		return 0;
+	real = realpath(path, NULL);
+	if (!real)
+		return error_errno(err, errno, "%s=%s", name, path);
+	free(options->ca_bundle);
+	options->ca_bundle = real;
+	return 0;
+}
+
 int remote_fill(struct store_options *out, struct remote_options *options,
 		struct error *err)
 {
-	if (options->ca_bundle) {
-		char *real = realpath(options->ca_bundle, NULL);
-
-		if (!real)
-			return error_errno(err, errno, "ca-bundle=%s",
-					   options->ca_bundle);
-		free(options->ca_bundle);
-		options->ca_bundle = real;
-	}
+	if (find_ca_bundle(options, err))
+		return -1;
 	*out = (struct store_options){
 		.timeout_ms = options->timeout_ms,
 		.endpoint = options->endpoint,

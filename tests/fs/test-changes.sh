@@ -102,6 +102,7 @@ for name in disk.img disk.vmdk.raw; do
 	head -c 4096 <&3 > /dev/null
 	cp "${new%.img}" "$tmp/long/new"
 	mv "$tmp/long/new" "$tmp/long/$object"
+	store_changed "$tmp/long"
 	fails "$name: the old one is stale" "Stale" \
 		dd bs=4096 skip=950 count=1 status=none <&3
 	exec 3<&-

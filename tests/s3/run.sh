@@ -7,7 +7,7 @@
 
 # How many checks of a kind a log of TAP has.
 checks_of() {
-	grep -cE "$1" "$tmp/output"
+	grep -acE "$1" "$tmp/output"
 }
 
 # run_one TEST: pass, fail or skip as it did.
@@ -20,14 +20,14 @@ run_one() {
 		bash "$top_srcdir/tests/$test" >"$tmp/output" 2>&1
 	status=$?
 	test="$test ($((SECONDS - begin)) s)"
-	if grep -q '^1\.\.0 # SKIP' "$tmp/output"; then
+	if grep -aq '^1\.\.0 # SKIP' "$tmp/output"; then
 		skip "$test" "$(sed -n 's/^1..0 # SKIP //p' "$tmp/output")"
 	elif [ $status = 0 ] && [ "$(checks_of '^not ok')" = 0 ]; then
 		pass "$test: $(checks_of '^ok') checks"
 		sed -n 's/^ok .* # SKIP/# &/p' "$tmp/output"
 	else
 		fail "$test: exit status $status" \
-			"$(grep -vE '^ok ' "$tmp/output")"
+			"$(grep -avE '^ok ' "$tmp/output")"
 	fi
 	is "$("$PYTHON" "$top_srcdir/tests/s3/find_secrets.py" \
 		/nowhere self "$tmp/output")" "" "$test prints no secret"
