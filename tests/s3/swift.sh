@@ -8,7 +8,6 @@
 
 run_over swift \
 	fs/test-changes.sh \
-	fs/test-memory.sh \
 	fs/test-service.sh \
 	fs/test-tree.sh \
-	tools-compat/dd.sh
+	tools-compat/holes.sh
