@@ -144,6 +144,8 @@ static int read_info(struct object_info *info, const xmlNode *node,
 	if (!field_iso_time(time, &info->mtime_ns))
 		return error_set(err, ERR_CORRUPT, "the answer has a time of "
 				 "'%.40s'", time);
+	/* HEAD tells seconds: one object, one time, whoever was asked. */
+	info->mtime_ns -= info->mtime_ns % 1000000000;
 	if (!field_etag(etag, info->etag, NULL))
 		info->etag[0] = '\0';
 	return 0;
