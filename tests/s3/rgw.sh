@@ -20,6 +20,4 @@ run_over rgw \
 	tools-compat/holes.sh \
 	tools-compat/partitions.sh \
 	tools-compat/qemu-img.sh \
-	guest/guest-btrfs.sh \
-	guest/guest-ext4.sh \
-	guest/guest-xfs.sh
+	guest/guest-ext4.sh
