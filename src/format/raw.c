@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-#include "format/format.h"
+#include "format/raw.h"
 
 static int raw_extents(struct map *map, struct extents *ex, struct error *err)
 {
@@ -43,4 +43,5 @@ const struct format raw_format = {
 	.name = "raw",
 	.title = "raw disk",
 	.open = raw_open,
+	.create = raw_create,
 };

@@ -361,4 +361,5 @@ const struct format vhd_format = {
 	.tail_bytes = VHD_FOOTER_BYTES,
 	.probe = vhd_probe,
 	.open = vhd_open,
+	.create = vhd_create,
 };

@@ -146,6 +146,10 @@ bool vhd_in_headers(const struct vhd_map *map, uint64_t at, uint64_t len);
 int vhd_open_parent(struct vhd_map *map, const struct open_args *args,
 		    struct error *err);
 
+/* vhd-write.c: struct format. */
+int vhd_create(struct writer **out, const struct write_args *args,
+	       struct error *err);
+
 /* vhd-info.c */
 
 int vhd_describe(struct map *map, json_t *object, struct error *err);

@@ -29,11 +29,11 @@ _Static_assert(sizeof(struct region_table_disk) == 16, "region table");
 _Static_assert(sizeof(struct region_disk) == 32, "region table entry");
 _Static_assert(16 + REGIONS_MAX * 32 <= VHDX_REGION_BYTES, "region table");
 
-static const uint8_t bat_guid[16] = {
+const uint8_t vhdx_bat_guid[16] = {
 	0x66, 0x77, 0xc2, 0x2d, 0x23, 0xf6, 0x00, 0x42,
 	0x9d, 0x64, 0x11, 0x5e, 0x9b, 0xfd, 0x4a, 0x08,
 };
-static const uint8_t metadata_guid[16] = {
+const uint8_t vhdx_metadata_guid[16] = {
 	0x06, 0xa2, 0x7c, 0x8b, 0x90, 0x47, 0x9a, 0x4b,
 	0xb8, 0xfe, 0x57, 0x5f, 0x05, 0x0f, 0x88, 0x6e,
 };
@@ -115,9 +115,9 @@ static int take_region(struct vhdx_map *map, const struct region_disk *disk,
 	char guid[VHDX_GUID_TEXT];
 
 	vhdx_guid_text(guid, disk->guid);
-	if (!memcmp(disk->guid, bat_guid, 16))
+	if (!memcmp(disk->guid, vhdx_bat_guid, 16))
 		known = &map->bat;
-	else if (!memcmp(disk->guid, metadata_guid, 16))
+	else if (!memcmp(disk->guid, vhdx_metadata_guid, 16))
 		known = &map->metadata;
 	if (!known && le32_get(disk->required) & 1)
 		return error_set(err, ERR_UNSUPPORTED, "the disk requires an "

@@ -53,6 +53,11 @@ static const struct {
 		0xab, 0xf7, 0xd3, 0xd8, 0x48, 0x34, 0xab, 0x0c } },
 };
 
+const uint8_t *vhdx_item_guid(enum vhdx_item item)
+{
+	return known[item].guid;
+}
+
 /* What was read of the region's start. */
 struct region {
 	struct vhdx_map *map;

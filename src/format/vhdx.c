@@ -164,4 +164,5 @@ const struct format vhdx_format = {
 	},
 	.head_bytes = VHDX_START_BYTES,
 	.open = vhdx_open,
+	.create = vhdx_create,
 };

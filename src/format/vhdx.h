@@ -129,6 +129,8 @@ static inline bool vhdx_overlap(const struct vhdx_range *a,
 
 /* vhdx-header.c */
 
+extern const uint8_t vhdx_bat_guid[16], vhdx_metadata_guid[16];
+
 /* The CRC-32C at byte 4 of a structure, which counts as zero itself. */
 bool vhdx_checksum_good(const uint8_t *data, size_t len);
 
@@ -146,6 +148,8 @@ int vhdx_find_regions(struct vhdx_map *map, const uint8_t *first,
 void vhdx_guid_text(char text[VHDX_GUID_TEXT], const uint8_t guid[16]);
 
 /* vhdx-metadata.c */
+
+const uint8_t *vhdx_item_guid(enum vhdx_item item); /* 16 bytes */
 
 /* Read what the metadata region says about the disk. */
 int vhdx_read_metadata(struct vhdx_map *map, struct error *err);
@@ -169,6 +173,10 @@ int vhdx_open_parent(struct vhdx_map *map, const struct open_args *args,
 /* The parent locator's values by key, as a JSON object. */
 int vhdx_describe_locator(struct vhdx_map *map, json_t **out,
 			  struct error *err);
+
+/* vhdx-write.c: struct format. */
+int vhdx_create(struct writer **out, const struct write_args *args,
+		struct error *err);
 
 /* vhdx-info.c */
 

@@ -330,4 +330,5 @@ const struct format vmdk_format = {
 	.head_bytes = HEAD_BYTES,
 	.tail_bytes = VMDK_FOOTER_BYTES,
 	.open = vmdk_open,
+	.create = vmdk_create,
 };

@@ -47,6 +47,10 @@ int vmdk_open_extents(struct vmdk *vmdk, const struct open_args *args,
 /* vmdk-info.c: struct map_ops. */
 int vmdk_describe(struct map *map, json_t *object, struct error *err);
 
+/* vmdk-write.c: struct format. */
+int vmdk_create(struct writer **out, const struct write_args *args,
+		struct error *err);
+
 /* vmdk-check.c: struct map_ops. */
 int vmdk_check(struct map *map, void (*problem)(void *arg, const char *text),
 	       void *arg, struct error *err);

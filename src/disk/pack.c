@@ -1,0 +1,670 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the vmiefs authors
+ *
+ * The pipeline in front of a writer:
+ *
+ *     write() -> batch being filled -> queue, in order -> emitted -> free
+ *                                      '- packed by jobs, in any order
+ *
+ * Threads: the caller fills one batch at a time and queues it; a job of the
+ * pool packs it. The job that finds the first of the queue packed becomes the
+ * emitter: it emits that one and what follows, as far as it is packed. So one
+ * thread at a time uses the writer, and none waits for another, but for the
+ * caller, who waits for a free batch. When the end was asked for, the job that
+ * leaves nothing behind it completes the container.
+ *
+ * The lock is not held while packing, emitting or calling back. */
+#include "config.h"
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/budget.h"
+#include "common/checked.h"
+#include "common/packer.h"
+#include "common/pool.h"
+#include "common/zeroes.h"
+#include "disk/pack.h"
+#include "format/writer.h"
+#include "store/store.h"
+
+#define BATCH_BYTES (512u << 10)
+#define UNITS_MAX   128u /* units of at least 4 KiB */
+
+struct batch {
+	struct job job; /* first: a job is cast to its batch */
+	struct pack *pack;
+	struct batch *next;        /* in the queue, or in the free list */
+	bool is_packed;
+	unsigned int units;        /* whole or begun */
+	uint64_t offsets[UNITS_MAX];
+	uint32_t last_bytes;       /* filled of the last unit */
+	uint8_t *plain, *packed;   /* packed: one slot a unit; NULL without */
+	struct packer *packer;     /* NULL without */
+	struct piece pieces[UNITS_MAX];
+	size_t piece_count;
+};
+
+enum ending { GOES_ON, FINISH, DISCARD };
+
+struct pack {
+	struct pool *pool;
+	struct budget *budget;
+	struct writer *writer;
+	struct sink *sink;
+	uint32_t units_max;        /* of a batch */
+	unsigned int batches_max;
+	uint64_t batch_bytes;      /* what a batch takes from the budget */
+
+	/* The caller's. */
+	struct batch *current;     /* being filled, or NULL */
+	uint64_t position;         /* in the disk */
+	unsigned int batches;      /* allocated */
+
+	pthread_mutex_t lock;      /* for what follows */
+	pthread_cond_t changed;    /* a batch is free, or an error came */
+	struct batch *free;
+	struct batch *head, **tail; /* the queue */
+	unsigned int jobs;         /* that have not ended */
+	bool is_emitting;
+	struct error error;        /* the first */
+	enum ending ending;
+	void (*room)(void *arg);   /* to be called when there is room */
+	void *room_arg;
+	pack_done_fn *done;
+	void *done_arg;
+	struct job end_job;
+	_Atomic uint64_t in, out;
+};
+
+/* Batches. */
+
+static void free_batch(struct pack *pack, struct batch *batch)
+{
+	if (!batch)
+		return;
+	packer_free(batch->packer);
+	free(batch->packed);
+	free(batch->plain);
+	free(batch);
+	budget_release(pack->budget, pack->batch_bytes);
+}
+
+/* Its memory is reserved already. */
+static int new_batch(struct batch **out, struct pack *pack, struct error *err)
+{
+	const struct writer *writer = pack->writer;
+	struct batch *batch = calloc(1, sizeof(*batch));
+
+	*out = batch;
+	if (!batch) {
+		budget_release(pack->budget, pack->batch_bytes);
+		return error_nomem(err);
+	}
+	batch->pack = pack;
+	batch->plain = reallocarray(NULL, pack->units_max,
+				    writer->unit_bytes);
+	if (writer->packed_max)
+		batch->packed = reallocarray(NULL, pack->units_max,
+					     writer->packed_max);
+	if (!batch->plain || (writer->packed_max && !batch->packed) ||
+	    (writer->packed_max &&
+	     packer_new(&batch->packer, writer->level, err))) {
+		free_batch(pack, batch);
+		*out = NULL;
+		return error_nomem(err);
+	}
+	pack->batches++;
+	return 0;
+}
+
+static struct batch *take_free(struct pack *pack)
+{
+	struct batch *batch = pack->free;
+
+	if (batch) {
+		pack->free = batch->next;
+		batch->units = 0;
+		batch->last_bytes = pack->writer->unit_bytes;
+		batch->is_packed = false;
+	}
+	return batch;
+}
+
+/* A batch to fill, or NULL where all are in use. */
+static struct batch *get_batch(struct pack *pack)
+{
+	struct batch *batch;
+
+	pthread_mutex_lock(&pack->lock);
+	batch = take_free(pack);
+	pthread_mutex_unlock(&pack->lock);
+	if (batch || pack->batches >= pack->batches_max ||
+	    !budget_try(pack->budget, pack->batch_bytes) ||
+	    new_batch(&batch, pack, NULL))
+		return batch;
+	batch->last_bytes = pack->writer->unit_bytes;
+	return batch;
+}
+
+/* Packing: a job. */
+
+static int pack_units(struct batch *batch, struct error *err)
+{
+	const struct writer *writer = batch->pack->writer;
+	const struct writer_ops *ops = writer->ops;
+	uint8_t *out = batch->packed;
+
+	batch->piece_count = 0;
+	for (unsigned int i = 0; i < batch->units; i++) {
+		bool is_last = i + 1 == batch->units;
+		struct piece *before = batch->piece_count ?
+			&batch->pieces[batch->piece_count - 1] : NULL;
+		struct piece piece = {
+			.offset = batch->offsets[i],
+			.length = is_last ? batch->last_bytes :
+					    writer->unit_bytes,
+			.data = batch->plain + (size_t)i * writer->unit_bytes,
+		};
+
+		if (is_all_zero(piece.data, piece.length))
+			continue;
+		piece.stored = piece.length;
+		if (ops->pack) {
+			if (ops->pack(writer, batch->packer, &piece, out, err))
+				return -1;
+			piece.data = out;
+			out += piece.stored;
+		} else if (before &&
+			   before->offset + before->length == piece.offset &&
+			   (const uint8_t *)before->data + before->length ==
+			   piece.data) {
+			before->length += piece.length;
+			before->stored += piece.stored;
+			continue;
+		}
+		batch->pieces[batch->piece_count++] = piece;
+	}
+	return 0;
+}
+
+static void set_error(struct pack *pack, const struct error *err)
+{
+	if (pack->error.kind == ERR_NONE)
+		pack->error = *err;
+	pthread_cond_signal(&pack->changed);
+}
+
+/* The caller may go on: wake it, or call it back. Lock held; gives it up. */
+static void tell_room(struct pack *pack)
+{
+	void (*room)(void *arg) = pack->room;
+	void *arg = pack->room_arg;
+
+	pack->room = NULL;
+	pthread_cond_signal(&pack->changed);
+	pthread_mutex_unlock(&pack->lock);
+	if (room)
+		room(arg);
+	pthread_mutex_lock(&pack->lock);
+}
+
+/* Emit from the head of the queue on what is packed. Lock held; given up in
+ * between. */
+static void emit_packed(struct pack *pack)
+{
+	struct batch *batch;
+
+	pack->is_emitting = true;
+	while ((batch = pack->head) && batch->is_packed) {
+		bool is_good = pack->error.kind == ERR_NONE;
+		struct error err = { 0 };
+		int ret = 0;
+
+		pack->head = batch->next;
+		if (!pack->head)
+			pack->tail = &pack->head;
+		pthread_mutex_unlock(&pack->lock);
+		if (is_good)
+			ret = writer_pieces(pack->writer, batch->pieces,
+					    batch->piece_count, &err);
+		atomic_store(&pack->out, pack->sink->position);
+		pthread_mutex_lock(&pack->lock);
+		if (ret)
+			set_error(pack, &err);
+		batch->next = pack->free;
+		pack->free = batch;
+		tell_room(pack);
+	}
+	pack->is_emitting = false;
+}
+
+static void end_pack(struct pack *pack);
+
+static void run_batch(struct job *job)
+{
+	struct batch *batch = (struct batch *)job;
+	struct pack *pack = batch->pack;
+	struct error err = { 0 };
+	bool is_end;
+	int ret = 0;
+
+	pthread_mutex_lock(&pack->lock);
+	if (pack->error.kind != ERR_NONE)
+		ret = 1;
+	pthread_mutex_unlock(&pack->lock);
+	batch->piece_count = 0;
+	if (!ret)
+		ret = pack_units(batch, &err);
+	pthread_mutex_lock(&pack->lock);
+	if (ret < 0)
+		set_error(pack, &err);
+	batch->is_packed = true;
+	if (!pack->is_emitting)
+		emit_packed(pack);
+	is_end = --pack->jobs == 0 && pack->ending != GOES_ON;
+	pthread_mutex_unlock(&pack->lock);
+	if (is_end)
+		end_pack(pack);
+}
+
+/* The end. */
+
+static void free_pack(struct pack *pack)
+{
+	struct batch *batch;
+
+	free_batch(pack, pack->current);
+	while ((batch = pack->free)) {
+		pack->free = batch->next;
+		free_batch(pack, batch);
+	}
+	pthread_cond_destroy(&pack->changed);
+	pthread_mutex_destroy(&pack->lock);
+	free(pack);
+}
+
+static int complete(struct pack *pack, struct object_info *info,
+		    struct error *err)
+{
+	if (pack->ending == DISCARD)
+		return error_set(err, ERR_CANCELLED, "was discarded");
+	if (pack->error.kind != ERR_NONE) {
+		*err = pack->error;
+		return -1;
+	}
+	if (writer_finish(pack->writer, pack->position, err))
+		return -1;
+	return sink_finish(pack->sink, info, err);
+}
+
+/* In a thread of the pool, when no other uses the pack any more. */
+static void end_pack(struct pack *pack)
+{
+	struct object_info info = { 0 };
+	struct error err = { 0 };
+	int ret = complete(pack, &info, &err);
+	pack_done_fn *done = pack->done;
+	void *arg = pack->done_arg;
+
+	sink_discard(pack->sink);
+	writer_free(pack->writer);
+	free_pack(pack);
+	done(arg, ret ? NULL : &info, ret ? &err : NULL);
+}
+
+static void run_end(struct job *job)
+{
+	end_pack((struct pack *)((char *)job -
+				 offsetof(struct pack, end_job)));
+}
+
+static void queue_current(struct pack *pack)
+{
+	struct batch *batch = take_ptr(pack->current);
+
+	batch->job.run = run_batch;
+	batch->next = NULL;
+	pthread_mutex_lock(&pack->lock);
+	*pack->tail = batch;
+	pack->tail = &batch->next;
+	pack->jobs++;
+	pthread_mutex_unlock(&pack->lock);
+	pool_add(pack->pool, &batch->job, JOB_URGENT);
+}
+
+static void end(struct pack *pack, enum ending ending, pack_done_fn *done,
+		void *arg)
+{
+	bool is_idle;
+
+	pthread_mutex_lock(&pack->lock);
+	pack->done = done;
+	pack->done_arg = arg;
+	pack->ending = ending;
+	is_idle = pack->jobs == 0;
+	pthread_mutex_unlock(&pack->lock);
+	if (!is_idle)
+		return; /* the last job does it */
+	pack->end_job.run = run_end;
+	pool_add(pack->pool, &pack->end_job, JOB_URGENT);
+}
+
+/* Fill what was begun with zeroes: to a whole unit where units are packed,
+ * else to a sector. */
+static void pad_current(struct pack *pack)
+{
+	const struct writer *writer = pack->writer;
+	struct batch *batch = pack->current;
+	uint32_t step = writer->packed_max ? writer->unit_bytes :
+					     writer->sector_bytes;
+	uint32_t want = (uint32_t)div_round_up(batch->last_bytes, step) * step;
+	uint8_t *unit = batch->plain +
+			(size_t)(batch->units - 1) * writer->unit_bytes;
+
+	memset(unit + batch->last_bytes, 0, want - batch->last_bytes);
+	batch->last_bytes = want;
+}
+
+void pack_finish(struct pack *pack, pack_done_fn *done, void *arg)
+{
+	if (pack->current && pack->current->units) {
+		pad_current(pack);
+		queue_current(pack);
+	}
+	end(pack, FINISH, done, arg);
+}
+
+void pack_discard(struct pack *pack, pack_done_fn *done, void *arg)
+{
+	struct error err = { 0 };
+
+	error_set(&err, ERR_CANCELLED, "was discarded");
+	pthread_mutex_lock(&pack->lock);
+	set_error(pack, &err);
+	pthread_mutex_unlock(&pack->lock);
+	end(pack, DISCARD, done, arg);
+}
+
+void pack_cancel(struct pack *pack)
+{
+	struct error err = { 0 };
+
+	error_set(&err, ERR_CANCELLED, "was cancelled");
+	pthread_mutex_lock(&pack->lock);
+	set_error(pack, &err);
+	tell_room(pack);
+	pthread_mutex_unlock(&pack->lock);
+	sink_cancel(pack->sink);
+}
+
+/* Writing. */
+
+static int check_going(struct pack *pack, uint64_t length, struct error *err)
+{
+	uint64_t end;
+	int ret = 0;
+
+	if (!add_u64(pack->position, length, &end))
+		return error_set(err, ERR_LIMIT, "no disk is so large");
+	if (writer_check_size(pack->writer, end, err))
+		return -1;
+	pthread_mutex_lock(&pack->lock);
+	if (pack->error.kind != ERR_NONE) {
+		if (err)
+			*err = pack->error;
+		ret = -1;
+	}
+	pthread_mutex_unlock(&pack->lock);
+	return ret;
+}
+
+/* Room for the next bytes in the current batch: *n of them at *to; false when
+ * there is none. */
+static bool next_room(struct pack *pack, uint8_t **to, size_t *n)
+{
+	uint32_t unit = pack->writer->unit_bytes;
+	struct batch *batch = pack->current;
+
+	if (!batch)
+		batch = pack->current = get_batch(pack);
+	if (!batch)
+		return false;
+	if (batch->last_bytes == unit) {
+		uint32_t begun = (uint32_t)(pack->position % unit);
+
+		/* Behind a hole a unit begins with its zeroes. */
+		batch->offsets[batch->units++] = pack->position - begun;
+		memset(batch->plain + (size_t)(batch->units - 1) * unit, 0,
+		       begun);
+		batch->last_bytes = begun;
+	}
+	*to = batch->plain + (size_t)(batch->units - 1) * unit +
+	      batch->last_bytes;
+	*n = unit - batch->last_bytes;
+	return true;
+}
+
+/* n bytes were put to where next_room() said. */
+static void fill_room(struct pack *pack, size_t n)
+{
+	struct batch *batch = pack->current;
+
+	batch->last_bytes += (uint32_t)n;
+	pack->position += n;
+	atomic_store_explicit(&pack->in, pack->position, memory_order_relaxed);
+	if (batch->last_bytes == pack->writer->unit_bytes &&
+	    batch->units == pack->units_max)
+		queue_current(pack);
+}
+
+int pack_try_write(struct pack *pack, const void *data, size_t length,
+		   size_t *taken, struct error *err)
+{
+	const uint8_t *from = data;
+	uint8_t *to;
+	size_t n;
+
+	*taken = 0;
+	if (check_going(pack, length, err))
+		return -1;
+	while (*taken < length && next_room(pack, &to, &n)) {
+		n = (size_t)min_u64(n, length - *taken);
+		memcpy(to, from + *taken, n);
+		*taken += n;
+		fill_room(pack, n);
+	}
+	return 0;
+}
+
+/* Wait for a free batch or an error. */
+static void wait_room(struct pack *pack)
+{
+	pool_blocking_begin();
+	pthread_mutex_lock(&pack->lock);
+	while (!pack->free && pack->jobs && pack->error.kind == ERR_NONE)
+		pthread_cond_wait(&pack->changed, &pack->lock);
+	pthread_mutex_unlock(&pack->lock);
+	pool_blocking_end();
+}
+
+int pack_write(struct pack *pack, const void *data, size_t length,
+	       struct error *err)
+{
+	const uint8_t *from = data;
+
+	while (length) {
+		size_t n;
+
+		if (pack_try_write(pack, from, length, &n, err))
+			return -1;
+		from += n;
+		length -= n;
+		if (length)
+			wait_room(pack);
+	}
+	return 0;
+}
+
+void pack_when_room(struct pack *pack, void (*fn)(void *arg), void *arg)
+{
+	bool is_room;
+
+	pthread_mutex_lock(&pack->lock);
+	is_room = pack->current || pack->free || !pack->jobs ||
+		  pack->error.kind != ERR_NONE;
+	if (!is_room) {
+		assert(!pack->room);
+		pack->room = fn;
+		pack->room_arg = arg;
+	}
+	pthread_mutex_unlock(&pack->lock);
+	if (is_room)
+		fn(arg);
+}
+
+int pack_hole(struct pack *pack, uint64_t length, struct error *err)
+{
+	uint32_t unit = pack->writer->unit_bytes;
+	struct batch *batch = pack->current;
+
+	if (check_going(pack, length, err))
+		return -1;
+	if (batch && batch->last_bytes < unit) {
+		uint8_t *at = batch->plain +
+			      (size_t)(batch->units - 1) * unit +
+			      batch->last_bytes;
+		size_t n = (size_t)min_u64(unit - batch->last_bytes, length);
+
+		memset(at, 0, n);
+		length -= n;
+		fill_room(pack, n);
+	}
+	pack->position += length;
+	atomic_store_explicit(&pack->in, pack->position, memory_order_relaxed);
+	return 0;
+}
+
+struct pack_progress pack_progress(struct pack *pack)
+{
+	return (struct pack_progress){ .in = atomic_load(&pack->in),
+				       .out = atomic_load(&pack->out) };
+}
+
+/* Waiting for the end. */
+
+struct waiter {
+	pthread_mutex_t lock;
+	pthread_cond_t ended;
+	bool is_done;
+	struct object_info info;
+	struct error error;
+};
+
+static void wait_done(void *arg, const struct object_info *info,
+		      const struct error *err)
+{
+	struct waiter *waiter = arg;
+
+	pthread_mutex_lock(&waiter->lock);
+	if (info)
+		waiter->info = *info;
+	if (err)
+		waiter->error = *err;
+	waiter->is_done = true;
+	pthread_cond_signal(&waiter->ended);
+	pthread_mutex_unlock(&waiter->lock);
+}
+
+static void wait_end(struct waiter *waiter)
+{
+	pthread_mutex_lock(&waiter->lock);
+	while (!waiter->is_done)
+		pthread_cond_wait(&waiter->ended, &waiter->lock);
+	pthread_mutex_unlock(&waiter->lock);
+}
+
+int pack_finish_wait(struct pack *pack, struct object_info *info,
+		     struct error *err)
+{
+	struct waiter waiter = { PTHREAD_MUTEX_INITIALIZER,
+				 PTHREAD_COND_INITIALIZER };
+
+	pack_finish(pack, wait_done, &waiter);
+	wait_end(&waiter);
+	if (waiter.error.kind == ERR_NONE) {
+		if (info)
+			*info = waiter.info;
+		return 0;
+	}
+	if (err)
+		*err = waiter.error;
+	return -1;
+}
+
+void pack_discard_wait(struct pack *pack)
+{
+	struct waiter waiter = { PTHREAD_MUTEX_INITIALIZER,
+				 PTHREAD_COND_INITIALIZER };
+
+	if (!pack)
+		return;
+	pack_discard(pack, wait_done, &waiter);
+	wait_end(&waiter);
+}
+
+/* The beginning. */
+
+/* Twice the cores keep all of them busy while one batch is filled and one is
+ * emitted; together at most a quarter of the budget, but always one. */
+static unsigned int choose_batches(const struct pack *pack)
+{
+	uint64_t most = 2ull * pool_cores(pack->pool) + 2;
+	uint64_t fit = budget_stats(pack->budget).limit / 4 /
+		       pack->batch_bytes;
+
+	return (unsigned int)max_u64(min_u64(most, fit), 1);
+}
+
+static void choose_sizes(struct pack *pack)
+{
+	const struct writer *writer = pack->writer;
+
+	pack->units_max = (uint32_t)max_u64(1, min_u64(UNITS_MAX,
+					BATCH_BYTES / writer->unit_bytes));
+	pack->batch_bytes = sizeof(struct batch) + (uint64_t)pack->units_max *
+			    (writer->unit_bytes + writer->packed_max);
+	if (writer->packed_max)
+		pack->batch_bytes += packer_bytes(writer->level);
+	pack->batches_max = choose_batches(pack);
+}
+
+int pack_new(struct pack **out, struct pool *pool, struct budget *budget,
+	     struct writer *writer, struct sink *sink, struct error *err)
+{
+	struct pack *pack = calloc(1, sizeof(*pack));
+
+	*out = NULL;
+	if (!pack)
+		return error_nomem(err);
+	pack->pool = pool;
+	pack->budget = budget;
+	pack->writer = writer;
+	pack->sink = sink;
+	pack->tail = &pack->head;
+	pthread_mutex_init(&pack->lock, NULL);
+	pthread_cond_init(&pack->changed, NULL);
+	choose_sizes(pack);
+	if (budget_reserve(budget, pack->batch_bytes, "packing a new disk",
+			   err) ||
+	    new_batch(&pack->free, pack, err) ||
+	    writer_start(writer, sink, err)) {
+		free_pack(pack);
+		return -1;
+	}
+	pack->out = sink->position;
+	*out = pack;
+	return 0;
+}
