@@ -156,10 +156,11 @@ static size_t edit_distance(const char *a, const char *b)
 
 const char *nearest_name(const char *wrong, const char *const *names)
 {
-	size_t best = strlen(wrong) / 3 + 1;
+	size_t len = strlen(wrong);
+	size_t best = len < 4 ? 1 : len / 3 + 1;
 	const char *found = NULL;
 
-	if (strlen(wrong) > NAME_MAX_LEN)
+	if (len > NAME_MAX_LEN)
 		return NULL;
 	for (; *names; names++) {
 		size_t distance;

@@ -244,6 +244,7 @@ static void test_nearest(void)
 	is_str(nearest_name("inf", names), "info", "missing letter");
 	is_str(nearest_name("map", names), "map", "exact");
 	ok(!nearest_name("convert", names), "nothing near");
+	ok(!nearest_name("moo", names), "short words have to be nearer");
 	ok(!nearest_name("a-very-long-word-that-is-no-name-at-all", names),
 	   "long words are not compared");
 }
