@@ -110,6 +110,29 @@ is "$(stat -c '%u %g %A' "$m/disks/a.img" "$m/disks" "$m/control" \
 like "$(grep " $m " /proc/mounts)" "^a,b .* ro,.*noexec" "fsname, ro, noexec"
 unmount_vmiefs "$m"
 
+# Other users. Root may always, which is not what is asked here.
+as_nobody() {
+	setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
+}
+if [ "$(id -u)" = 0 ] && as_nobody test -x / 2> /dev/null; then
+	chmod 755 "$tmp"
+	mount_vmiefs "$s" "$m" || exit
+	fails "others do not see the mount" "Permission denied" \
+		as_nobody cat "$m/disks/a.img"
+	unmount_vmiefs "$m"
+	mount_vmiefs "$s" "$m" -o allow_other || exit
+	ok "with allow_other they do" as_nobody cmp "$m/disks/a.img" "$s/a.img"
+	fails "but not control/" "Permission denied" \
+		as_nobody cat "$m/control/stats"
+	unmount_vmiefs "$m"
+	mount_vmiefs "$s" "$m" -o allow_other,umask=007 || exit
+	fails "and umask holds for them" "Permission denied" \
+		as_nobody cat "$m/disks/a.img"
+	unmount_vmiefs "$m"
+else
+	skip "allow_other" "needs root and setpriv"
+fi
+
 # systemd.
 "$PYTHON" -c '
 import os, socket, subprocess, sys
