@@ -335,11 +335,11 @@ static const struct row *find_row(const struct s3_fault *fault,
 static bool is_worth_repeating(const struct s3_fault *fault,
 			       const struct s3_asker *asker)
 {
-	char part[16];
+	char part[16] = "";
 
 	for (const char *at = fault->message;
 	     strlen(at) >= sizeof(part) - 1; at++) {
-		snprintf(part, sizeof(part), "%s", at);
+		memcpy(part, at, sizeof(part) - 1);
 		if (strstr(asker->token, part))
 			return false;
 	}
