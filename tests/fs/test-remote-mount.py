@@ -92,8 +92,8 @@ def check_refusals(server, top):
             ("an endpoint that is none", bucket,
              "it has to begin with https:// or http://", "endpoint=ftp://x",
              None),
-            ("a wrong region", bucket, "the bucket is in region us-east-1, "
-             "not eu-west-9", "region=eu-west-9", None),
+            ("a wrong region", bucket, "is in region us-east-1, not eu-west-9",
+             "region=eu-west-9", None),
             ("a region that is none", bucket, "is no name of a region",
              "region=Some Where", None),
             ("a profile that is not there", bucket, "profile 'nobody' is in "
