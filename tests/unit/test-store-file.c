@@ -429,9 +429,9 @@ static void test_sources(void)
 			      &err), &err,
 		   ERR_ARG, "not a directory; to look at one container",
 		   "a container as a source");
-	fails_with(store_open(&other, "s3://bucket", NULL,
+	fails_with(store_open(&other, "ftp://bucket", NULL,
 			      &err), &err,
-		   ERR_UNSUPPORTED, "s3://bucket", "an unknown scheme");
+		   ERR_UNSUPPORTED, "ftp://bucket", "an unknown scheme");
 	fails_with(store_open(&other, "file://host/dir", NULL,
 			      &err), &err, ERR_ARG,
 		   "file:///", "a URL with a host");
