@@ -58,10 +58,12 @@ def option_seeds(target):
 TARGETS = {
     "fuzz-guest": "guest_seeds",
     "fuzz-gzip": "ova_seeds",
+    "fuzz-keys": "credential_seeds",
     "fuzz-manifest": "ova_seeds",
     "fuzz-ovf": "ova_seeds",
     "fuzz-options": option_seeds,
     "fuzz-probe": probe_seeds,
+    "fuzz-profile": "credential_seeds",
     "fuzz-s3-list": "s3_seeds",
     "fuzz-s3-url": "s3_seeds",
     "fuzz-tar": "ova_seeds",
