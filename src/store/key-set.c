@@ -20,6 +20,7 @@
 #include "store/secret.h"
 
 #define KEY_MAX    1024 /* bytes of an access key id or secret */
+#define CODE_MAX   60   /* bytes of a code that is shown */
 #define SKEW_MIN   30   /* seconds that clocks may differ unseen */
 #define ATTEMPT_MS 100
 
@@ -226,12 +227,14 @@ static int check_version(const json_t *object, struct error *err)
 static int check_code(const json_t *object, struct error *err)
 {
 	const char *code = json_string_value(json_object_get(object, "Code"));
+	size_t len = 0;
 
 	if (!code || !strcmp(code, "Success"))
 		return 0;
-	for (const char *c = code; *c; c++)
-		if (!isalnum((unsigned char)*c) || c - code > 60)
-			code = c = "an odd code";
+	while (isalnum((unsigned char)code[len]))
+		len++;
+	if (code[len] || len > CODE_MAX)
+		code = "an odd code";
 	return error_set(err, ERR_DENIED, "the answer is no keys, but %s",
 			 code);
 }

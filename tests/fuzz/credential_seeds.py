@@ -32,6 +32,7 @@ def keys_seeds():
     yield "version", seed(b"1", Version=2)
     yield "imds", seed(b"0", Code="Success", Token="t")
     yield "code", seed(b"0", Code="AssumeRoleUnauthorizedAccess")
+    yield "odd-code", seed(b"0", Code="Su$ccess")
     for zone in (".5Z", "+01:30", "-0130", "x", ""):
         yield f"zone{zone}", seed(b"0", Expiration="2036-01-31T12:00:00" +
                                   zone)

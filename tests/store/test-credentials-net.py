@@ -292,7 +292,14 @@ def check_imds():
                 200, b'{"Code": "AssumeRoleUnauthorizedAccess"}')],
              "the answer is no keys, but AssumeRoleUnauthorizedAccess"),
             ("an odd code", [(200, b"SECRETSESSION"), (200, b"r"), (
-                200, b'{"Code": "\\u0000 SECRET"}')], "the answer is no")):
+                200, b'{"Code": "No SECRET"}')],
+             "the answer is no keys, but an odd code"),
+            ("a long code", [(200, b"SECRETSESSION"), (200, b"r"), (
+                200, b'{"Code": "' + b"x" * 61 + b'"}')],
+             "the answer is no keys, but an odd code"),
+            ("a code with NUL", [(200, b"SECRETSESSION"), (200, b"r"), (
+                200, b'{"Code": "\\u0000 SECRET"}')],
+             "the answer is no JSON")):
         reset()
         IMDS.overrides = list(overrides)
         if good is True:
