@@ -318,14 +318,32 @@ static const struct option_row *find_letter(const struct option_set *set,
 	return NULL;
 }
 
+/* A word behind -o that belongs behind two dashes, or the other way round. */
+static int other_form(const struct option_row *row, const char *dashes,
+		      const char *name, struct error *err)
+{
+	if (row->type == OPTION_REFUSED)
+		return error_set(err, ERR_ARG, "%s%s: %s", dashes, name,
+				 row->help);
+	return error_set(err, ERR_ARG, "unknown option %s%s; did you mean "
+			 "%s%s%s%s?", dashes, name, prefix_of(row), row->name,
+			 row->argument ? "=" : "",
+			 row->argument ? row->argument : "");
+}
+
 static int unknown_option(const struct option_set *set, enum option_form form,
 			  const char *name, struct error *err)
 {
+	const struct option_row *other = find_row(
+		set, form == OPTION_MOUNT ? OPTION_LONG : OPTION_MOUNT, name,
+		strlen(name));
 	const char *dashes = form == OPTION_MOUNT ? "-o " : "--";
 	const char *names[NAMES_MAX + 1];
 	const char *near;
 	size_t n = 0;
 
+	if (other && other->type != OPTION_IGNORED)
+		return other_form(other, dashes, name, err);
 	for (const struct option_row *row = set->rows; row->name; row++)
 		if (row->form == form && n < NAMES_MAX &&
 		    row->type != OPTION_REFUSED)
@@ -428,23 +446,15 @@ static int parse_long(const struct option_set *set, void *target,
 	return use_row(row, target, copy, value, err);
 }
 
-/* Does this command take -o lists? */
-static bool has_mount_options(const struct option_set *set)
-{
-	for (const struct option_row *row = set->rows; row->name; row++)
-		if (row->form == OPTION_MOUNT)
-			return true;
-	return false;
-}
-
 /* A word such as -f, -fv, -oLIST or -o LIST. */
 static int parse_short(const struct option_set *set, void *target,
 		       struct cursor *at, struct error *err)
 {
 	for (const char *c = at->argv[at->i] + 1; *c; c++) {
 		char word[3] = { '-', *c, '\0' };
-		bool is_list = *c == 'o' && has_mount_options(set);
 		const struct option_row *row = find_letter(set, *c);
+		/* Where no row has that form, it is said of each name. */
+		bool is_list = *c == 'o' && !row;
 		const char *value = c[1] ? c + 1 : NULL;
 
 		if (!row && !is_list)

@@ -48,6 +48,9 @@ def check_mistakes(server):
              "there is no bucket 'nobucket'"),
             ("no such member", ["s3://bucket/app.ova/none.vmdk", option],
              "has no disk 'none.vmdk'"),
+            ("-o of a mount", ["s3://bucket/a.vmdk", "-o",
+                               f"endpoint={server.url()}"],
+             "unknown option -o endpoint; did you mean --endpoint=URL?"),
             ("a secret", ["s3://bucket/a.vmdk", "--secret-key=x"],
              "keys and passwords are no options")):
         status, said, _ = vmiefs("info", *words)

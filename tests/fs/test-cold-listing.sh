@@ -4,12 +4,15 @@
 #
 # ls -l of 1,000 containers that nobody has opened yet, in a store where each
 # call takes 20 ms: the probes run in parallel and ahead of ls, and a plain ls
-# does not wait for any.
+# does not wait for any. 100 ms over a real server, whose own work for 3,500
+# requests must not count.
 . "${0%/*}/../functions.sh"
 need_fuse
 need qemu-img
 s=$tmp/store
 m=$tmp/mnt
+delay=20
+[ -z "${VMIEFS_TEST_STORE-}" ] || delay=100
 mkdir -p "$s/a" "$s/b" "$m"
 truncate -s 1M "$tmp/raw"
 qemu-img convert -f raw -O vmdk -o subformat=streamOptimized "$tmp/raw" \
@@ -18,7 +21,7 @@ for i in $(seq -w 1000); do
 	cp "$tmp/x.vmdk" "$s/a/disk-$i.vmdk"
 	ln "$s/a/disk-$i.vmdk" "$s/b/disk-$i.vmdk"
 done
-VMIEFS_TEST_FAULTS="delay=20,log=$tmp/calls" \
+VMIEFS_TEST_FAULTS="delay=$delay,log=$tmp/calls" \
 	mount_program "$top_builddir/tests/vmiefs-faulty" "$s" "$m" || exit
 
 # Milliseconds that a command takes.
@@ -38,7 +41,7 @@ ms=$(took ls -l "$m/disks/a")
 is "$(grep -c ' 1048576 .*vmdk.raw$' "$tmp/out")" 1000 \
 	"ls -l has every size"
 calls=$(grep -c ' a/' "$tmp/calls")
-serial=$((calls * 20))
+serial=$((calls * delay))
 echo "# $ms ms; one after the other $calls calls take $serial ms"
 if [ "$ms" -lt $((serial / 4)) ]; then
 	pass "at least four times faster than one after the other"

@@ -10,7 +10,7 @@ need_fuse
 need qemu-img
 s=$tmp/store
 m=$tmp/mnt
-mkdir "$s" "$s/net" "$m"
+mkdir "$s" "$s/net"
 head -c 1000000 /dev/urandom > "$tmp/raw"
 for name in good secret net/1 net/2; do
 	qemu-img convert -f raw -O vmdk -o subformat=streamOptimized \
@@ -21,8 +21,7 @@ cp "$tmp/raw" "$s/secret.ova"
 # The second open fails; no ls may open them ahead.
 export VMIEFS_TEST_FAULTS="key=secret*,on=open+read,fail-every=1,\
 fail-kind=denied;key=net/*,on=open,fail-every=2,fail-kind=network"
-"$top_builddir/tests/vmiefs-faulty" "$s" "$m" || exit
-at_exit unmount_vmiefs "$m"
+mount_program "$top_builddir/tests/vmiefs-faulty" "$s" "$m" || exit
 
 is "$(cd "$m/disks" && echo *)" "good.vmdk.raw net secret.img secret.ova \
 secret.vmdk.raw" "ls shows them all"
@@ -40,7 +39,8 @@ fails "nor looked into" "Permission denied" stat "$m/disks/secret.ova/a.raw"
 
 ok "trouble spares the first open" stat "$m/disks/net/1.vmdk.raw"
 fails "and meets the second" "Input/output error" stat "$m/disks/net/2.vmdk.raw"
-ok "of which nothing is remembered" cmp -n 1000000 \
+# A busy machine may look more often, and meet the next one.
+ok "of which nothing is remembered" wait_until 10 cmp -n 1000000 \
 	"$m/disks/net/2.vmdk.raw" "$tmp/raw"
 
 "$PYTHON" - "$m/control/errors" > "$tmp/errors" <<'END'
@@ -51,7 +51,8 @@ with open(sys.argv[1], encoding="utf-8") as lines:
         said = json.loads(line)
         print(said["operation"], said["path"], said["kind"], said["errno"])
 END
-is "$(LC_ALL=C sort -u "$tmp/errors")" "lookup disks/net/2.vmdk.raw network 5
+is "$(LC_ALL=C sort -u "$tmp/errors" |
+	grep -v '^open disks/net/')" "lookup disks/net/2.vmdk.raw network 5
 lookup disks/secret.ova/a.raw denied 13
 lookup disks/secret.vmdk.raw denied 13
 open disks/secret.img denied 13

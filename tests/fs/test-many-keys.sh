@@ -3,20 +3,22 @@
 # Copyright the vmiefs authors
 #
 # 100,000 keys in one prefix: all are listed, each is found by its name, and
-# the daemon's memory stays bounded.
+# the daemon's memory stays bounded. 10,000 over a server, since each has to be
+# uploaded; s3/test-listing.py has the others.
 . "${0%/*}/../functions.sh"
 need_fuse
-need_directory "100,000 uploads; test-listing.sh has the keys"
 s=$tmp/store
 m=$tmp/mnt
+keys=100000
+[ -z "${VMIEFS_TEST_STORE-}" ] || keys=10000
 "$PYTHON" -c '
 import os, sys
 os.mkdir(sys.argv[1])
 os.chdir(sys.argv[1])
-for i in range(100000):
+for i in range(int(sys.argv[2])):
     name = "disk-%06d%s" % (i, (".img", ".vmdk", ".txt")[i % 3])
     os.close(os.open(name, os.O_CREAT | os.O_WRONLY))
-' "$s"
+' "$s" $keys
 mount_vmiefs "$s" "$m" -o memory=64M,ttl=60 || exit
 daemon=$(daemon_of "$m")
 # Memory of the daemon in MiB: now or at its peak.
@@ -24,16 +26,17 @@ rss() {
 	awk "/^$1:/ { print int(\$2 / 1024) }" "/proc/$daemon/status"
 }
 
-is "$(find "$m/objects" -mindepth 1 | wc -l)" 100000 "objects/ has all"
-is "$(cd "$m/disks" && printf '%s\n' .* * | grep -c '^disk-.*[gw]$')" 66667 \
+is "$(find "$m/objects" -mindepth 1 | wc -l)" $keys "objects/ has all"
+is "$(cd "$m/disks" && printf '%s\n' .* * | grep -c '^disk-.*[gw]$')" \
+	$((keys * 2 / 3 + 1)) \
 	"disks/ has those that are disks"
 is "$(cd "$m/objects" && printf '%s\n' * | sha256sum)" \
 	"$(cd "$s" && printf '%s\n' * | sha256sum)" "under their names"
-is "$(stat -c %s "$m/objects/disk-099999.img" \
-	"$m/disks/disk-099999.img")" "0
+last=$(printf 'disk-%06d.img' $((keys - 1)))
+is "$(stat -c %s "$m/objects/$last" "$m/disks/$last")" "0
 0" "the last one is found"
 fails "what is not there is not" "No such file" \
-	stat "$m/objects/disk-100000.img"
+	stat "$m/objects/disk-$(printf %06d $keys).img"
 peak=$(rss VmHWM)
 if [ "$peak" -lt 128 ]; then
 	pass "peak memory after listing: below 128 MiB"
@@ -41,7 +44,7 @@ else
 	fail "peak memory after listing: $peak MiB"
 fi
 ls -l "$m/objects" > "$tmp/long"
-is "$(wc -l < "$tmp/long")" 100001 "ls -l has a line for each object"
+is "$(wc -l < "$tmp/long")" $((keys + 1)) "ls -l has a line for each object"
 peak=$(rss VmHWM)
 if [ "$peak" -lt 160 ]; then
 	pass "peak memory with all nodes known to the kernel: below 160 MiB"

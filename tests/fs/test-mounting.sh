@@ -32,6 +32,8 @@ refused 1 "lies in the source" "$s" "$s/inside"
 refused 1 "gopher:// is not supported" "gopher://x/y" "$m"
 refused 2 "unknown option -o memroy; did you mean -o memory" "$s" "$m" \
 	-o memroy=1G
+refused 2 "unknown option --endpoint; did you mean -o endpoint=URL" "s3://b" \
+	"$m" --endpoint=http://127.0.0.1
 refused 2 "memory=1: must lie between 16M" "$s" "$m" -o memory=1
 refused 2 "an argument is missing" "$s" -o ro
 refused 2 "-o secret_key: keys and passwords are no options.*profile=NAME" \

@@ -2,13 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the vmiefs authors
 #
-# A part of them over radosgw by TLS.
+# Those of them that TLS could break, over radosgw by TLS.
 . "${0%/*}/../functions.sh"
 . "$top_srcdir/tests/s3/run.sh"
 
-run_over rgw-tls \
-	fs/test-changes.sh \
-	fs/test-service.sh \
-	fs/test-signals.sh \
-	fs/test-tree.sh \
-	tools-compat/dd.sh
+run_over rgw-tls

@@ -1,9 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the vmiefs authors
 #
-# run_over STORE TEST...: tests of the tree with their store in a bucket
-# (store.sh), all on one server; one check each. Sourced behind functions.sh.
+# run_over STORE: the tests of the list read-tests that run there, with their
+# store in a bucket (store.sh), all on one server; one check each. Sourced
+# behind functions.sh. VMIEFS_TEST_HAND=yes takes those to be run by hand, too.
 # shellcheck shell=bash disable=SC2034,SC2154
+
+# read_tests STORE KINDS: those of the list whose entry for the store matches.
+read_tests() {
+	awk -v store="$1" -v kinds="^($2)\$" '
+		$2 == "TEST" { while ($(column + 2) != store) column++ }
+		/^[^#]/ && $(column + 1) ~ kinds { print $1 }
+		' "$top_srcdir/tests/s3/read-tests"
+}
 
 # How many checks of a kind a log of TAP has.
 checks_of() {
@@ -34,11 +43,13 @@ run_one() {
 }
 
 run_over() {
+	local kinds=full test
+
 	export VMIEFS_TEST_STORE=$1
-	shift
+	[ -z "${VMIEFS_TEST_HAND-}" ] || kinds='full|hand'
 	need_fuse
 	. "$top_srcdir/tests/s3/store.sh"
-	for test; do
+	for test in $(read_tests "$1" "$kinds"); do
 		run_one "$test"
 	done
 	done_testing
