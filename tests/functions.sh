@@ -16,6 +16,7 @@ set -u
 : "${PYTHON:=python3}"
 export LC_ALL=C.UTF-8 TZ=UTC
 PATH=$top_builddir:$PATH:/sbin:/usr/sbin
+. "$top_srcdir/tests/wait.sh"
 
 tap_count=0
 tap_failed=0
@@ -159,16 +160,6 @@ same_file() {
 	else
 		fail "$3" "$out"
 	fi
-}
-
-# wait_until SECONDS COMMAND...: false when it has not succeeded by then.
-wait_until() {
-	local end=$((SECONDS + $1))
-	shift
-	until "$@" >/dev/null 2>&1; do
-		[ $SECONDS -lt $end ] || return 1
-		sleep 0.05
-	done
 }
 
 # Those that tests/s3/store.sh replaces, where VMIEFS_TEST_STORE names an S3

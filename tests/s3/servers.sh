@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the vmiefs authors
 #
-# Real S3 servers for tests, on free ports of 127.0.0.1, with everything in a
-# directory of theirs: sourced behind functions.sh. What is started here ends
-# with the shell that started it, however that ends. Each start_*() sets
+# Real S3 servers for tests and contrib/s3-server, on free ports of 127.0.0.1,
+# with everything in a directory of theirs: sourced behind wait.sh. What is
+# started here ends with the shell that started it, however that ends. Each
+# start_*() sets
 #
 #     s3_endpoint      by address, path style      (http://127.0.0.1:PORT)
 #     s3_host_endpoint by name: http://s3.localhost:PORT, buckets as its hosts
@@ -193,7 +194,7 @@ make_user() {
 	"${admin[@]}" zonegroup set --infile "$1.zonegroup"
 }
 
-# start_radosgw DIR: Ceph's gateway.
+# start_radosgw DIR: Ceph's gateway, on RADOSGW_PORT if that is set.
 start_radosgw() {
 	local dir=$1 monitor port tls
 
@@ -201,6 +202,7 @@ start_radosgw() {
 	mkdir -p "$dir"/{mon,osd,rgw,run,log}
 	make_certificates "$dir/tls" || return
 	read -r monitor port tls <<<"$(free_ports 3)"
+	port=${RADOSGW_PORT:-$port}
 	ceph_config "$dir" "$monitor" "$port" "$tls" >"$dir/ceph.conf"
 	if ! start_ceph "$dir" "$monitor" >"$dir/log/ceph.out" 2>&1 ||
 	   ! make_user "$dir/ceph.conf" >"$dir/log/user.out" 2>&1; then
