@@ -273,7 +273,7 @@ static void leave_now(int sig)
 }
 
 /* Everybody who waits is answered before the mount goes; then what still runs
- * gets its time, and no more. */
+ * is told to end, and gets its time where it cannot, but no more. */
 static void end_session(struct mounting *m)
 {
 	struct sigaction leave = { .sa_handler = leave_now };
@@ -281,6 +281,7 @@ static void end_session(struct mounting *m)
 	notify_systemd("STOPPING=1");
 	calls_abort(&m->server, 0);
 	fuse_session_unmount(m->session);
+	store_cancel(buckets_store(m->server.fs->buckets));
 	sigaction(SIGALRM, &leave, NULL);
 	alarm(LEAVE_SECONDS);
 	fs_stop(m->server.fs);

@@ -31,6 +31,7 @@
 struct fetching {
 	struct http *http;
 	int stop_fd;              /* readable: give up; -1: never */
+	_Atomic(const char *) *asking; /* the origin of who is waited for */
 	const char *region;       /* for STS; NULL: the global one */
 	const char *sts_endpoint; /* NULL: AWS's */
 };

@@ -15,6 +15,7 @@
 
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "common/pool.h"
 #include "store/credentials-internal.h"
 
 #define ADVANCE_MAX_MS 900000 /* renewed so long before the end, or */
@@ -41,6 +42,7 @@ struct credentials {
 	struct key_set *current;
 	int64_t advance_ms;     /* before its end the next is asked for */
 	bool is_wanted, is_stopping;
+	_Atomic(const char *) asking; /* of fetching */
 	uint64_t fetches;       /* that have ended */
 	unsigned int failures;  /* in a row */
 	int64_t last_ms;        /* when the last one ended */
@@ -174,6 +176,7 @@ int credentials_new(struct credentials **out, struct http *http,
 	pthread_cond_init(&self->ended, &attributes);
 	pthread_condattr_destroy(&attributes);
 	self->fetching.stop_fd = -1;
+	self->fetching.asking = &self->asking;
 	self->http = http_ref(http);
 	if (set_up(self, options, err) < 0) {
 		credentials_unref(self);
@@ -211,15 +214,15 @@ static int64_t wait_ms(const struct credentials *self)
 }
 
 /* With the lock held. */
-static void sleep_ms(struct credentials *self, int64_t ms)
+static void wait_until(struct credentials *self, pthread_cond_t *what,
+		       int64_t until_ms)
 {
-	int64_t until = now_ms() + (ms < GLANCE_MS ? ms : GLANCE_MS);
 	struct timespec deadline = {
-		.tv_sec = (time_t)(until / 1000),
-		.tv_nsec = (long)(until % 1000) * 1000000,
+		.tv_sec = (time_t)(until_ms / 1000),
+		.tv_nsec = (long)(until_ms % 1000) * 1000000,
 	};
 
-	pthread_cond_timedwait(&self->wake, &self->lock, &deadline);
+	pthread_cond_timedwait(what, &self->lock, &deadline);
 }
 
 /* With the lock held; takes set over. */
@@ -237,7 +240,8 @@ static void end_fetch(struct credentials *self, struct key_set *set,
 		log_debug("credentials: new keys of %s", set->origin);
 	} else {
 		self->failure = *failure;
-		if (self->failures++ == 0 && is_usable(self))
+		if (self->failures++ == 0 && is_usable(self) &&
+		    !self->is_stopping)
 			log_warning("credentials: %s; the keys at hand end in"
 				    " %lld s", failure->text,
 				    (long long)life_ms(self->current) / 1000);
@@ -259,7 +263,8 @@ static void *renew(void *arg)
 		struct key_set *set = NULL;
 
 		if (ms > 0) {
-			sleep_ms(self, ms);
+			wait_until(self, &self->wake, now_ms() +
+				   (ms < GLANCE_MS ? ms : GLANCE_MS));
 			continue;
 		}
 		pthread_mutex_unlock(&self->lock);
@@ -305,14 +310,15 @@ struct credentials *credentials_ref(struct credentials *self)
 	return self;
 }
 
-static void stop(struct credentials *self)
+void credentials_cancel(struct credentials *self)
 {
 	pthread_mutex_lock(&self->lock);
 	self->is_stopping = true;
 	pthread_cond_signal(&self->wake);
+	pthread_cond_broadcast(&self->ended);
 	pthread_mutex_unlock(&self->lock);
-	eventfd_write(self->fetching.stop_fd, 1);
-	pthread_join(self->thread, NULL);
+	if (self->fetching.stop_fd >= 0)
+		eventfd_write(self->fetching.stop_fd, 1);
 }
 
 void credentials_unref(struct credentials *self)
@@ -320,8 +326,10 @@ void credentials_unref(struct credentials *self)
 	if (!self || atomic_fetch_sub_explicit(&self->refs, 1,
 					       memory_order_acq_rel) != 1)
 		return;
-	if (self->is_started)
-		stop(self);
+	if (self->is_started) {
+		credentials_cancel(self);
+		pthread_join(self->thread, NULL);
+	}
 	if (self->fetching.stop_fd >= 0)
 		close(self->fetching.stop_fd);
 	key_source_close(self->source);
@@ -344,29 +352,70 @@ static bool has_just_failed(const struct credentials *self)
 	return self->failures && now_ms() < self->last_ms + DEMAND_MS;
 }
 
-int credentials_get(struct credentials *self, struct key_set **out,
-		    struct error *err)
+/* With the lock held. */
+static int fail_late(const struct credentials *self, unsigned int waited_ms,
+		     struct error *err)
 {
-	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&self->lock);
+	const char *asking = atomic_load(&self->asking);
+
+	return error_set(err, ERR_TIMEOUT,
+			 "%s did not give keys within %u.%u s",
+			 asking ? asking : "the source of keys",
+			 waited_ms / 1000, waited_ms % 1000 / 100);
+}
+
+/* With the lock held. */
+static int wait_for_keys(struct credentials *self, unsigned int timeout_ms,
+			 struct error *err)
+{
+	int64_t until = now_ms() + timeout_ms;
 	uint64_t fetches = self->fetches;
 
-	*out = NULL;
 	while (!is_usable(self)) {
-		if (!self->is_started)
-			return error_set(err, ERR_BUG,
-					 "credentials have not been started");
+		if (self->is_stopping)
+			return error_set(err, ERR_CANCELLED, "stopped");
 		if (self->failures &&
 		    (self->fetches != fetches || has_just_failed(self))) {
 			if (err)
 				*err = self->failure;
 			return -1;
 		}
+		if (now_ms() >= until)
+			return fail_late(self, timeout_ms, err);
 		self->is_wanted = true;
 		pthread_cond_signal(&self->wake);
-		pthread_cond_wait(&self->ended, &self->lock);
+		wait_until(self, &self->ended, until);
 	}
-	*out = key_set_ref(self->current);
 	return 0;
+}
+
+static struct key_set *keys_at_hand(struct credentials *self)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&self->lock);
+
+	(void)held;
+	return is_usable(self) ? key_set_ref(self->current) : NULL;
+}
+
+int credentials_get(struct credentials *self, struct key_set **out,
+		    unsigned int timeout_ms, struct error *err)
+{
+	int ret;
+
+	*out = keys_at_hand(self);
+	if (*out)
+		return 0;
+	if (!self->is_started)
+		return error_set(err, ERR_BUG,
+				 "credentials have not been started");
+	pool_blocking_begin();
+	pthread_mutex_lock(&self->lock);
+	ret = wait_for_keys(self, timeout_ms, err);
+	if (ret == 0)
+		*out = key_set_ref(self->current);
+	pthread_mutex_unlock(&self->lock);
+	pool_blocking_end();
+	return ret;
 }
 
 static bool same_text(const char *a, const char *b)

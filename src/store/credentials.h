@@ -41,14 +41,18 @@ int credentials_new(struct credentials **out, struct http *http,
 		    const struct credentials_options *options,
 		    struct error *err);
 int credentials_start(struct credentials *credentials, struct error *err);
+/* Whoever waits for keys gets ERR_CANCELLED, and so does who comes later and
+ * would have to. Does not wait; a request to a server ends by http_cancel(). */
+void credentials_cancel(struct credentials *credentials);
 struct credentials *credentials_ref(struct credentials *credentials);
 void credentials_unref(struct credentials *credentials); /* NULL is legal */
 
-/* Valid keys, waiting for them if there are none yet; released by
+/* Valid keys, waiting so long for them if there are none yet; released by
  * key_set_unref(). ERR_DENIED when no source has any, with what was tried;
- * ERR_NETWORK when a source did not answer. */
+ * ERR_NETWORK when a source did not answer, ERR_TIMEOUT when it has not yet
+ * (it goes on: the next call may find keys), ERR_CANCELLED. */
 int credentials_get(struct credentials *credentials, struct key_set **out,
-		    struct error *err);
+		    unsigned int timeout_ms, struct error *err);
 void key_set_unref(struct key_set *set); /* NULL is legal */
 
 /* The server says that these have expired: the next get() waits for others.

@@ -6,8 +6,8 @@
  * Threads: "http" owns the multi handle and all easy handles; nobody else
  * calls into them. Who performs a request queues it under the lock, wakes that
  * thread and sleeps on the transfer's condition; the thread ends each transfer
- * by its deadline, so a waiter needs none of its own. The lock guards the
- * queue, `stop` and the counters, and is never held while libcurl runs. */
+ * by its deadline, so a waiter needs none of its own. The lock guards what is
+ * marked so, and is never held while libcurl runs. */
 #include "config.h"
 
 #include <assert.h>
@@ -38,7 +38,7 @@ struct http {
 	pthread_mutex_t lock;
 	struct transfer *queue, **queue_tail; /* lock */
 	struct http_stats stats;              /* lock */
-	bool stop;                            /* lock */
+	bool stop, is_cancelled;              /* lock */
 	bool is_started;
 	pthread_t thread;
 
@@ -237,16 +237,17 @@ static bool begin_queued(struct http *self)
 
 /* Those in the queue whose time is over, taken out of it. */
 static struct transfer *late_in_queue(struct http *self, uint64_t now,
-				      uint64_t *next_ns)
+				      uint64_t *next_ns, bool *is_cancelled)
 {
 	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&self->lock);
 	struct transfer **link = &self->queue, *late = NULL;
 
 	(void)held;
+	*is_cancelled = self->is_cancelled;
 	while (*link) {
 		struct transfer *t = *link;
 
-		if (now < t->deadline_ns) {
+		if (now < t->deadline_ns && !self->is_cancelled) {
 			*next_ns = min_u64(*next_ns, t->deadline_ns);
 			link = &t->next;
 			continue;
@@ -283,21 +284,31 @@ static bool has_stalled(struct transfer *t, uint64_t now, uint64_t *next_ns)
 	return now - t->good_ns >= stall_ns;
 }
 
+static void explain_late(struct transfer *t, bool is_cancelled)
+{
+	if (is_cancelled)
+		error_set(&t->error, ERR_CANCELLED, "stopped");
+	else
+		http_explain_timeout(t);
+}
+
 /* End what is late. How long libcurl may wait until the next look, in ms. */
 static int watch(struct http *self)
 {
 	uint64_t now = http_now_ns(), next_ns = now + IDLE_NS;
-	struct transfer *t = late_in_queue(self, now, &next_ns), *next;
+	bool is_cancelled;
+	struct transfer *t = late_in_queue(self, now, &next_ns, &is_cancelled);
+	struct transfer *next;
 
 	for (; t; t = next) {
 		next = t->next;
-		http_explain_timeout(t);
+		explain_late(t, is_cancelled);
 		complete(self, t);
 	}
 	for (t = self->running; t; t = next) {
 		next = t->next;
-		if (now >= t->deadline_ns)
-			http_explain_timeout(t);
+		if (now >= t->deadline_ns || is_cancelled)
+			explain_late(t, is_cancelled);
 		else if (has_stalled(t, now, &next_ns))
 			http_explain_stall(t);
 		if (t->error.kind)
@@ -393,6 +404,15 @@ void http_unref(struct http *self)
 	pthread_mutex_destroy(&self->lock);
 	free((char *)self->options.ca_bundle);
 	free(self);
+}
+
+void http_cancel(struct http *self)
+{
+	pthread_mutex_lock(&self->lock);
+	self->is_cancelled = true;
+	pthread_mutex_unlock(&self->lock);
+	if (self->is_started)
+		curl_multi_wakeup(self->multi);
 }
 
 /* The waiter's side. */

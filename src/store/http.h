@@ -38,6 +38,10 @@ int http_start(struct http *http, struct error *err);
 struct http *http_ref(struct http *http);
 void http_unref(struct http *http); /* NULL is legal; waits for the thread */
 
+/* End all transfers, and every later one, with ERR_CANCELLED: soon, without
+ * waiting for it here. */
+void http_cancel(struct http *http);
+
 struct http_request {
 	const char *method;           /* "GET" */
 	const char *url;              /* escaped, as it goes out */
@@ -72,8 +76,9 @@ struct http_response {
  * or not all of it: ERR_NETWORK (worth another try: refused, reset, stalled,
  * cut off), ERR_TIMEOUT (timeout_ms passed), ERR_DENIED (certificate), ERR_ARG
  * (URL, headers of two lines), ERR_LIMIT (headers above HTTP_HEADERS_MAX),
- * what on_headers set. *response is initialised here and is to be
- * freed in either case. The text names the host, never the query. */
+ * ERR_CANCELLED (http_cancel()), what on_headers set. *response is initialised
+ * here and is to be freed in either case. The text names the host, never the
+ * query. */
 int http_perform(struct http *http, const struct http_request *request,
 		 struct http_response *response, struct error *err);
 void http_response_free(struct http_response *response);

@@ -330,6 +330,11 @@ static int https_check(struct store *store, struct error *err)
 	return ask_one_byte((struct https_store *)store, &info, CHECK_MS, err);
 }
 
+static void https_cancel(struct store *store)
+{
+	http_cancel(((struct https_store *)store)->file.http);
+}
+
 static int https_stats(struct store *store, struct json_t *object,
 		       struct error *err)
 {
@@ -352,6 +357,7 @@ static const struct store_ops https_store_ops = {
 	.open = https_open,
 	.start = https_start,
 	.check = https_check,
+	.cancel = https_cancel,
 	.stats = https_stats,
 	.close = https_close,
 };

@@ -42,9 +42,11 @@ int key_source_fetch(struct key_source *source,
 		     const struct fetching *fetching, struct key_set **out,
 		     struct error *err)
 {
+	const char *outer = atomic_exchange(fetching->asking, source->origin);
 	struct key_set *set = NULL;
 	int ret = source->ops->fetch(source, fetching, &set, err);
 
+	atomic_store(fetching->asking, outer);
 	if (ret == 0 && !set->origin) {
 		set->origin = strdup(source->origin);
 		if (!set->origin)

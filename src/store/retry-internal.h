@@ -11,6 +11,7 @@
 
 struct retry_clock {
 	uint64_t (*now_ms)(void *arg);
+	/* NULL: a real sleep, which store_cancel() ends. */
 	void (*sleep_ms)(void *arg, uint64_t ms);
 	/* A number from 0 to max, both included. */
 	uint64_t (*random)(void *arg, uint64_t max);

@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <jansson.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,17 +46,22 @@ static const char *const kind_names[CALL_KINDS] = {
 	[CALL_CHECK] = "check",
 };
 
-/* For control/stats. */
-struct counters {
+/* What a service has in common with its buckets. */
+struct shared {
+	/* For control/stats. */
 	atomic_ullong calls[CALL_KINDS];
 	atomic_ullong retries[CALL_KINDS]; /* tries behind the first */
 	atomic_ullong failed[CALL_KINDS];
+
+	pthread_mutex_t lock; /* guards the rest */
+	pthread_cond_t wake;  /* to those who pause */
+	bool is_cancelled;
 };
 
 struct retry_store {
 	struct store store;
 	struct store *inner;
-	struct counters own, *counters; /* a bucket counts for its service */
+	struct shared own, *shared;   /* a bucket has its service's */
 	struct retry_options options; /* without zeroes */
 	struct retry_clock clock;
 };
@@ -92,15 +98,6 @@ static uint64_t real_now_ms(void *arg)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-static void real_sleep_ms(void *arg, uint64_t ms)
-{
-	struct timespec ts = { (time_t)(ms / 1000),
-			       (long)(ms % 1000 * 1000000) };
-
-	while (nanosleep(&ts, &ts))
-		;
-}
-
 static uint64_t real_random(void *arg, uint64_t max)
 {
 	uint64_t number;
@@ -114,7 +111,6 @@ static uint64_t real_random(void *arg, uint64_t max)
 
 static const struct retry_clock real_clock = {
 	.now_ms = real_now_ms,
-	.sleep_ms = real_sleep_ms,
 	.random = real_random,
 };
 
@@ -179,6 +175,30 @@ static bool give_up(const struct call *call, struct error *err,
 	return false;
 }
 
+/* False: the store was cancelled. */
+static bool sleep_ms(const struct call *call, uint64_t ms)
+{
+	const struct retry_clock *clock = &call->self->clock;
+	struct shared *shared = call->self->shared;
+	uint64_t until = real_now_ms(NULL) + ms;
+	struct timespec ts = { (time_t)(until / 1000),
+			       (long)(until % 1000 * 1000000) };
+	bool is_cancelled;
+	int ret = 0;
+
+	pool_blocking_begin();
+	if (clock->sleep_ms)
+		clock->sleep_ms(clock->arg, ms);
+	pthread_mutex_lock(&shared->lock);
+	while (!clock->sleep_ms && !shared->is_cancelled && !ret)
+		ret = pthread_cond_clockwait(&shared->wake, &shared->lock,
+					     CLOCK_MONOTONIC, &ts);
+	is_cancelled = shared->is_cancelled;
+	pthread_mutex_unlock(&shared->lock);
+	pool_blocking_end();
+	return !is_cancelled;
+}
+
 /* After a failed try: wait for the next one. False = that was the last. */
 static bool wait_for_next(struct call *call, struct error *err)
 {
@@ -204,20 +224,20 @@ static bool wait_for_next(struct call *call, struct error *err)
 		  kind_names[call->kind],
 		  call->self->store.url, call->key, call->tries, err->text,
 		  (unsigned long long)pause);
-	pool_blocking_begin();
-	clock->sleep_ms(clock->arg, pause);
-	pool_blocking_end();
-	return true;
+	if (sleep_ms(call, pause))
+		return true;
+	error_set(err, ERR_CANCELLED, "stopped");
+	return false;
 }
 
 static void count(const struct call *call, int ret)
 {
-	struct counters *counters = call->self->counters;
+	struct shared *shared = call->self->shared;
 
-	atomic_fetch_add(&counters->calls[call->kind], 1);
-	atomic_fetch_add(&counters->retries[call->kind], call->tries - 1);
+	atomic_fetch_add(&shared->calls[call->kind], 1);
+	atomic_fetch_add(&shared->retries[call->kind], call->tries - 1);
 	if (ret)
-		atomic_fetch_add(&counters->failed[call->kind], 1);
+		atomic_fetch_add(&shared->failed[call->kind], 1);
 }
 
 static int run(struct call *call, struct error *err)
@@ -507,7 +527,7 @@ static int retry_open_bucket(struct store **out, struct store *service,
 		return -1;
 	if (!retry_store_new_with_clock(out, inner, &self->options,
 					&self->clock, err)) {
-		((struct retry_store *)*out)->counters = self->counters;
+		((struct retry_store *)*out)->shared = self->shared;
 		return 0;
 	}
 	store_close(inner);
@@ -535,12 +555,23 @@ static int retry_check(struct store *store, struct error *err)
 	return run(&call, err);
 }
 
+static void retry_cancel(struct store *store)
+{
+	struct retry_store *self = (struct retry_store *)store;
+
+	pthread_mutex_lock(&self->shared->lock);
+	self->shared->is_cancelled = true;
+	pthread_cond_broadcast(&self->shared->wake);
+	pthread_mutex_unlock(&self->shared->lock);
+	store_cancel(self->inner);
+}
+
 /* "calls": {"read": {"calls": 7, "retries": 1, "failed": 0}, ...} */
 static int retry_stats(struct store *store, struct json_t *object,
 		       struct error *err)
 {
 	struct retry_store *self = (struct retry_store *)store;
-	struct counters *counters = self->counters;
+	const struct shared *shared = self->shared;
 	json_t *calls = json_object();
 
 	if (json_object_set_new(object, "calls", calls))
@@ -548,9 +579,9 @@ static int retry_stats(struct store *store, struct json_t *object,
 	for (size_t i = 0; i < CALL_KINDS; i++) {
 		json_t *kind = json_pack(
 			"{s:I, s:I, s:I}",
-			"calls", (json_int_t)counters->calls[i],
-			"retries", (json_int_t)counters->retries[i],
-			"failed", (json_int_t)counters->failed[i]);
+			"calls", (json_int_t)shared->calls[i],
+			"retries", (json_int_t)shared->retries[i],
+			"failed", (json_int_t)shared->failed[i]);
 
 		if (json_object_set_new(calls, kind_names[i], kind))
 			return error_nomem(err);
@@ -563,6 +594,8 @@ static void retry_close(struct store *store)
 	struct retry_store *self = (struct retry_store *)store;
 
 	store_close(self->inner);
+	pthread_mutex_destroy(&self->own.lock);
+	pthread_cond_destroy(&self->own.wake);
 	free(self);
 }
 
@@ -574,6 +607,7 @@ static const struct store_ops retry_store_ops = {
 	.open_bucket = retry_open_bucket,
 	.start = retry_start,
 	.check = retry_check,
+	.cancel = retry_cancel,
 	.stats = retry_stats,
 	.close = retry_close,
 };
@@ -601,7 +635,9 @@ int retry_store_new_with_clock(struct store **out, struct store *inner,
 		return error_nomem(err);
 	}
 	self->inner = inner;
-	self->counters = &self->own;
+	self->shared = &self->own;
+	pthread_mutex_init(&self->own.lock, NULL);
+	pthread_cond_init(&self->own.wake, NULL);
 	self->clock = *clock;
 	self->options = (struct retry_options){
 		.timeout_ms = or_default(options->timeout_ms,

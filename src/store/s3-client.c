@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/checked.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "store/retry.h"
@@ -108,10 +109,20 @@ struct s3_client *s3_client_ref(struct s3_client *client)
 	return client;
 }
 
+void s3_client_cancel(struct s3_client *client)
+{
+	http_cancel(client->http);
+	if (client->credentials)
+		credentials_cancel(client->credentials);
+}
+
 void s3_client_unref(struct s3_client *client)
 {
 	if (!client || atomic_fetch_sub(&client->refs, 1) > 1)
 		return;
+	/* The thread for credentials may wait for an answer. */
+	if (client->http)
+		s3_client_cancel(client);
 	credentials_unref(client->credentials);
 	http_unref(client->http);
 	free(client);
@@ -271,15 +282,18 @@ static int make_headers(struct sending *s, const char *path,
 	return s->keys ? sign(s, path, hash, headers, err) : 0;
 }
 
+/* Of the caller's deadline, and of `most` where that is sooner. */
+static unsigned int time_left(unsigned int most)
+{
+	return (unsigned int)min_u64(retry_time_left_ms(), most);
+}
+
 static unsigned int time_for_try(const struct s3_request *request)
 {
-	unsigned int own = request->timeout_ms ? request->timeout_ms :
-						 TIMEOUT_MS;
-	unsigned int left = retry_time_left_ms();
+	unsigned int left = time_left(request->timeout_ms ?
+				      request->timeout_ms : TIMEOUT_MS);
 
-	if (left < own)
-		own = left;
-	return own ? own : 1;
+	return left ? left : 1;
 }
 
 static int perform(struct sending *s, const char *path,
@@ -332,7 +346,8 @@ static int try_once(struct sending *s, struct error *err)
 			 s->bucket->name, s->request->key, &s->host, &path,
 			 err);
 	if (!ret && !client->is_anonymous)
-		ret = credentials_get(client->credentials, &s->keys, err);
+		ret = credentials_get(client->credentials, &s->keys,
+				      time_left(TIMEOUT_MS), err);
 	if (!ret)
 		ret = make_headers(s, path.data, &headers, err);
 	if (!ret)

@@ -26,6 +26,7 @@ int s3_client_new(struct s3_client **out, const struct store_options *options,
 		  struct error *err);
 int s3_client_start(struct s3_client *client, struct error *err);
 struct s3_client *s3_client_ref(struct s3_client *client);
+void s3_client_cancel(struct s3_client *client); /* as store_cancel() */
 void s3_client_unref(struct s3_client *client); /* NULL is legal */
 struct http *s3_client_http(struct s3_client *client); /* borrowed */
 

@@ -319,6 +319,11 @@ static int s3_check(struct store *store, struct error *err)
 	return ret ? s3_explain(&self->bucket, err) : 0;
 }
 
+static void s3_cancel(struct store *store)
+{
+	s3_client_cancel(((struct s3_store *)store)->bucket.client);
+}
+
 static int s3_stats(struct store *store, struct json_t *object,
 		    struct error *err)
 {
@@ -344,6 +349,7 @@ static const struct store_ops s3_store_ops = {
 	.open_bucket = s3_open_bucket,
 	.start = s3_start,
 	.check = s3_check,
+	.cancel = s3_cancel,
 	.stats = s3_stats,
 	.close = s3_close,
 };

@@ -95,6 +95,12 @@ int store_check(struct store *store, struct error *err)
 	return store->ops->check ? store->ops->check(store, err) : 0;
 }
 
+void store_cancel(struct store *store)
+{
+	if (store->ops->cancel)
+		store->ops->cancel(store);
+}
+
 int store_stats(struct store *store, struct json_t *object, struct error *err)
 {
 	return store->ops->stats ? store->ops->stats(store, object, err) : 0;

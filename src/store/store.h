@@ -97,6 +97,8 @@ struct store_ops {
 	int (*start)(struct store *store, struct error *err);
 	/* Does it answer, and to us? NULL = it did when it was opened. */
 	int (*check)(struct store *store, struct error *err);
+	/* As store_cancel(); NULL = nothing that waits can be ended. */
+	void (*cancel)(struct store *store);
 	/* Add counters to a JSON object; NULL = it has none. */
 	int (*stats)(struct store *store, struct json_t *object,
 		     struct error *err);
@@ -149,6 +151,11 @@ int store_start(struct store *store, struct error *err);
 /* Does the store answer, with these credentials? Ends within 30 s. The error
  * names the cause: host, certificate, credentials, bucket, region. */
 int store_check(struct store *store, struct error *err);
+
+/* Let go: what waits for the store, and whatever is asked of it later, fails
+ * soon with ERR_CANCELLED; of a service, in its buckets, too. Does not wait
+ * for that. A directory cannot: the kernel waits there. */
+void store_cancel(struct store *store);
 
 /* Add what the store counts (requests, bytes, retries) to object, for
  * control/stats. Does not block. */

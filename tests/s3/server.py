@@ -11,7 +11,8 @@ of shell when the server answers: http=, https=, control=, pid=.
 The control port takes, without signatures:
   PUT /rules   a JSON list of rules; replaces those there were
   PUT /objects {"bucket": name, "objects": [...]}: objects made up (bucket.py)
-  PUT /keys    a JSON list of {"access":, "secret":, "token":, "expired":}
+  PUT /keys    a JSON list of {"access":, "secret":, "token":, "expired":,
+               "life":} as in sigv4.py
   PUT /clock   a number of seconds that the server's clock is ahead
   PUT /reset   forget log, rules and the clock
   GET /log     a JSON object a line for each request, in the order of arrival

@@ -118,7 +118,8 @@ def presign(keys, host, path, expires, region="us-east-1", when=None):
 
 class Verifier:
     """Checks requests as S3 does. `keys` is a list of dicts with "access",
-    "secret" and perhaps "token" (then it has to come along) and "expired".
+    "secret" and perhaps "token" (then it has to come along), "expired", and
+    "life": how many seconds from their first use they are good for.
     `region` None accepts any; `clock` is added to the server's time."""
 
     def __init__(self, keys, region="us-east-1", clock=0):
@@ -243,6 +244,8 @@ class Verifier:
                           "The request signature we calculated does not match "
                           "the signature you provided.",
                           CanonicalRequest=canonical)
-        if keys[0].get("expired"):
+        ends = keys[0].setdefault(
+            "ends", self.now() + keys[0].get("life", 1e9))
+        if keys[0].get("expired") or self.now() > ends:
             raise Refusal(400, "ExpiredToken",
                           "The provided token has expired.")

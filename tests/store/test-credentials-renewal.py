@@ -79,6 +79,34 @@ def check_renewal():
            "IMDS is asked again", lines)
 
 
+def check_deadline():
+    """Who waits gives up in time; what is waited for goes on."""
+    case = Case({"config": "[profile p]\ncredential_process = sh "
+                 "$HOME/.aws/run\n"})
+    case.write("run", "until test -e $HOME/go; do sleep 0.1; done; echo "
+               "'{\"Version\": 1, \"AccessKeyId\": \"A\", "
+               "\"SecretAccessKey\": \"S\"}'")
+    start = time.monotonic()
+    status, lines = case.run("-p", "p", "get:1500")
+    took = time.monotonic() - start
+    tap.same((status, lines), (1, [
+        "error timeout: credential_process of profile 'p' did not give keys "
+        "within 1.5 s"]), "a process that takes longer than the caller has")
+    tap.ok(1.5 <= took < 10, "is not waited for", took)
+    with case.start("-p", "p", "sleep:1", "get:60000") as running:
+        case.write("../go", "")
+        out, err = running.communicate()
+    lines = check_output(running.returncode, out, err, ["get"])[1]
+    tap.same(names_of(lines), ["A"], "one that has the time is")
+    reset()
+    STS.overrides = ["hang"] * 9
+    start = time.monotonic()
+    status, lines = role_case().run("-p", "r", "get:1000")
+    tap.ok(status == 1 and "role of profile 'r' did not give" in lines[0] and
+           time.monotonic() - start < 5, "STS hangs: likewise", lines)
+    STS.released.set()
+
+
 def check_end():
     """Ending does not wait for what hangs."""
     reset(life=4)
@@ -100,6 +128,7 @@ def main():
     """All of it."""
     tap.need("pgrep")
     check_renewal()
+    check_deadline()
     check_end()
     return tap.done()
 

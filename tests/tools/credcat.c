@@ -7,6 +7,7 @@
  *
  *     get          origin, key id, seconds left (0: for ever), and the start
  *                  of the SHA-256 of secret and token ("-": none)
+ *     get:MS       the same, waiting so long at most
  *     refresh      the server says that the last ones have expired
  *     sleep:MS     wait
  *     load:MS      four threads get keys for so long: how many were had, how
@@ -18,6 +19,7 @@
 #include "config.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,14 +71,15 @@ static const char *digest(char hex[SIGV4_HASH_SIZE], const char *text)
 	return hex;
 }
 
-static int get(struct credcat *self)
+static int get(struct credcat *self, unsigned int timeout_ms)
 {
 	char secret[SIGV4_HASH_SIZE], token[SIGV4_HASH_SIZE];
 	const struct key_set *set;
 
 	key_set_unref(self->last);
 	self->last = NULL;
-	if (credentials_get(self->credentials, &self->last, &self->err) < 0)
+	if (credentials_get(self->credentials, &self->last, timeout_ms,
+			    &self->err) < 0)
 		return -1;
 	set = self->last;
 	printf("%s\t%s\t%" PRId64 "\t%s\t%s\n", set->origin,
@@ -95,7 +98,8 @@ static void *load(void *arg)
 		int64_t start = now_ms();
 		struct key_set *set;
 
-		if (credentials_get(loader->credentials, &set, NULL) == 0)
+		if (credentials_get(loader->credentials, &set, UINT_MAX,
+				    NULL) == 0)
 			loader->had++;
 		else
 			loader->failed++;
@@ -138,7 +142,9 @@ static int print_text(const char *text)
 static int act(struct credcat *self, const char *action)
 {
 	if (!strcmp(action, "get"))
-		return get(self);
+		return get(self, UINT_MAX);
+	if (!strncmp(action, "get:", 4))
+		return get(self, (unsigned int)strtoul(action + 4, NULL, 10));
 	if (!strcmp(action, "refresh") && self->last)
 		return print_text(credentials_refresh(self->credentials,
 						      self->last) ?
@@ -197,6 +203,7 @@ int main(int argc, char **argv)
 		printf("error %s: %s\n", error_kind_name(self.err.kind),
 		       self.err.text);
 	key_set_unref(self.last);
+	http_cancel(http);
 	credentials_unref(self.credentials);
 	http_unref(http);
 	return ret < 0 ? 1 : 0;
