@@ -14,8 +14,8 @@
 #include "store/s3-error.h"
 
 /* In the sentences, @B is the bucket, @H the host, @K the access key and
- * where it is from, @C the storage class, @R the region signed for, @W the one
- * the server wants. A sentence that says all there is to
+ * where it is from, @C the storage class, @N the bucket that the server looked
+ * for, @R the region signed for, @W the one the server wants. A sentence that says all there is to
  * say needs no message of the server's behind it. */
 struct row {
 	const char *code;
@@ -158,6 +158,8 @@ static void read_body(struct s3_fault *out, const char *text, size_t len)
 		read_text(root, "Region", out->region, sizeof(out->region));
 		read_text(root, "Endpoint", out->endpoint,
 			  sizeof(out->endpoint));
+		read_text(root, "BucketName", out->bucket,
+			  sizeof(out->bucket));
 		read_text(root, "StorageClass", out->storage_class,
 			  sizeof(out->storage_class));
 		read_text(root, "RequestId", out->request_id,
@@ -257,6 +259,9 @@ static void add_sentence(struct strbuf *out, const char *sentence,
 		case 'K':
 			add_key(out, asker);
 			break;
+		case 'N':
+			strbuf_puts(out, fault->bucket);
+			break;
 		case 'R':
 			strbuf_puts(out, asker->region);
 			break;
@@ -317,6 +322,10 @@ static const struct row *find_row(const struct s3_fault *fault,
 	static const struct row given = { "", ERR_ARG, true,
 		"bucket '@B' is in region @W, not @R: give region=@W or leave "
 		"the option out" };
+	static const struct row other_name = { "", ERR_ARG, true,
+		"the server looked for a bucket '@N': it does not know that @H "
+		"is itself; name it as it does, or by its IP address, without "
+		"a path" };
 	static const struct row chain = { "", ERR_ARG, true,
 		"bucket '@B' is sent from region to region, at last from @R "
 		"to @W" };
@@ -324,6 +333,9 @@ static const struct row *find_row(const struct s3_fault *fault,
 	if (s3_fault_is_elsewhere(fault) && *fault->region &&
 	    strcmp(fault->region, asker->region) != 0)
 		return asker->region_is_given ? &given : &chain;
+	if (!strcmp(fault->code, "NoSuchBucket") && *fault->bucket &&
+	    strcmp(fault->bucket, asker->bucket) != 0)
+		return &other_name;
 	for (size_t i = 0; i < sizeof(code_rows) / sizeof(code_rows[0]); i++)
 		if (!strcmp(code_rows[i].code, fault->code))
 			return &code_rows[i];

@@ -20,6 +20,7 @@ struct s3_fault {
 	char message[160];         /* cleaned: printable, one line */
 	char region[S3_REGION_MAX]; /* where the bucket is; valid */
 	char endpoint[S3_HOST_MAX]; /* where to turn to */
+	char bucket[S3_HOST_MAX];   /* what the server took for its name */
 	char storage_class[32];
 	char request_id[80];
 	unsigned int retry_after_ms;

@@ -74,6 +74,12 @@ static const struct {
 	  "first (InvalidObjectState, HTTP 403)" },
 	{ 404, ERROR("NoSuchBucket"), ERR_NOT_FOUND,
 	  "there is no bucket 'vms' (NoSuchBucket, HTTP 404)" },
+	{ 404, ERROR("NoSuchBucket", "<BucketName>vms</BucketName>"),
+	  ERR_NOT_FOUND, "there is no bucket 'vms' (NoSuchBucket, HTTP 404)" },
+	{ 404, ERROR("NoSuchBucket", "<BucketName>s3.ex\nmple</BucketName>"),
+	  ERR_ARG, "the server looked for a bucket 's3.ex mple': it does not "
+	  "know that s3.example is itself; name it as it does, or by its IP "
+	  "address, without a path (NoSuchBucket, HTTP 404)" },
 	{ 404, ERROR("NoSuchKey"), ERR_NOT_FOUND,
 	  "there is no such key (NoSuchKey, HTTP 404)" },
 	{ 404, NULL, ERR_NOT_FOUND,
