@@ -15,8 +15,8 @@
 
 /* In the sentences, @B is the bucket, @H the host, @K the access key and
  * where it is from, @C the storage class, @N the bucket that the server looked
- * for, @R the region signed for, @W the one the server wants. A sentence that says all there is to
- * say needs no message of the server's behind it. */
+ * for, @R the region signed for, @W the one the server wants. A sentence that
+ * says all there is to say needs no message of the server's behind it. */
 struct row {
 	const char *code;
 	enum error_kind kind;

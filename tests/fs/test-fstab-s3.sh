@@ -86,5 +86,5 @@ mount_fails "no such bucket" "no bucket 'diks'" \
 mount_fails "keys are no options" "keys and passwords are no options" \
 	"s3://disks $line,secret_access_key=abc"
 mount_fails "an option that is none" "did you mean -o endpoint" \
-	"s3://disks $tmp/mnt vmiefs endpont=$endpoint"
+	"s3://disks $tmp/mnt vmiefs endpoints=$endpoint"
 done_testing

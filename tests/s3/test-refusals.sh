@@ -24,8 +24,8 @@ with_keys() {
 # mount_fails WHAT PATTERN SOURCE OPTIONS [NAME=VALUE...]
 mount_fails() {
 	local what=$1 pattern=$2 begin=$SECONDS text status
-	text=$(with_keys env "${@:5}" timeout 60 vmiefs "$3" "$tmp/mnt" -o "$4" \
-		2>&1)
+	text=$(with_keys env "${@:5}" timeout 60 \
+		vmiefs "$3" "$tmp/mnt" -o "$4" 2>&1)
 	status=$?
 	what="$what: fails in $((SECONDS - begin)) s"
 	if [ $status = 1 ] && [[ $text =~ $pattern ]] &&
