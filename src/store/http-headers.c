@@ -39,6 +39,17 @@ static const char *value_in(const char *line, size_t line_len,
 	return value;
 }
 
+/* Texts of servers end up in messages, and these on terminals. */
+static void copy_value(char *out, const char *value, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		unsigned char c = (unsigned char)value[i];
+
+		out[i] = c < ' ' || c == 0x7f ? '?' : value[i];
+	}
+	out[len] = '\0';
+}
+
 char *http_header(const struct http_response *response, const char *name,
 		  char *value, size_t size)
 {
@@ -55,8 +66,7 @@ char *http_header(const struct http_response *response, const char *name,
 		found = value_in(line, (size_t)(next - line), name, &len);
 		if (found) {
 			len = min_u64(len, size - 1);
-			memcpy(value, found, len);
-			value[len] = '\0';
+			copy_value(value, found, len);
 			break;
 		}
 		line = next;

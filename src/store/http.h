@@ -84,7 +84,8 @@ int http_perform(struct http *http, const struct http_request *request,
 void http_response_free(struct http_response *response);
 
 /* The value of a header by its name without regard to case, copied without
- * outer blanks; "" where there is none. Cut where size ends. Returns value. */
+ * outer blanks, with '?' for control characters; "" where there is none. Cut
+ * where size ends. Returns value. */
 char *http_header(const struct http_response *response, const char *name,
 		  char *value, size_t size);
 

@@ -318,6 +318,7 @@ bool s3_region_of_host(const char *host, char region[S3_REGION_MAX])
 	const char *end = aws_domain(host), *label = end;
 	size_t len;
 
+	*region = '\0';
 	if (!end)
 		return false;
 	while (label > host && label[-1] != '.')
@@ -329,5 +330,8 @@ bool s3_region_of_host(const char *host, char region[S3_REGION_MAX])
 		return false;
 	memcpy(region, label, len);
 	region[len] = '\0';
-	return looks_like_region(region);
+	if (looks_like_region(region))
+		return true;
+	*region = '\0';
+	return false;
 }

@@ -62,7 +62,7 @@ int s3_address(const struct s3_endpoint *endpoint,
 bool s3_is_aws_host(const char *host);
 
 /* The region that such a host names ("b.s3.eu-west-1.amazonaws.com"), or
- * false. */
+ * false and "". */
 bool s3_region_of_host(const char *host, char region[S3_REGION_MAX]);
 
 #endif

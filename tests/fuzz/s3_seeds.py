@@ -24,10 +24,41 @@ URLS = ("s3://", "s3://bucket/pre/fix/", "s3://arn:aws:s3:x",
         "https://user:secret@host/x", "http://127.0.0.1:8340/base",
         "https://[::1]:443/a%2Fb.vmdk?X-Amz-Signature=x#y", "//host/x",
         "/x", "http://2130706433/x", "https://x.localhost/..%2f")
+# The first byte picks the status from the table of fuzz-http-fields.c.
+ANSWERS = {
+    "range": ("1", "Content-Range: bytes 100-199/1000", 'ETag: "abc-7"',
+              "Date: Fri, 20 Nov 2026 19:24:18 GMT",
+              "Last-Modified: Fri, 20 Nov 2026 19:24:18 GMT"),
+    "any-total": ("1", "content-range:bytes 100-199/*", 'etag: W/"abc-7"'),
+    "odd-range": ("1", "Content-Range: bytes 0-9223372036854775807/"
+                  "9223372036854775808", "ETag: abc"),
+    "whole": ("0", "Content-Length: 1000", 'ETag: "abc-7"',
+              "Content-Encoding: aws-chunked"),
+    "gzip": ("0", "Content-Length: 1000", "Content-Encoding: gzip"),
+    "empty": ("6", "Content-Range: bytes */0"),
+    "redirect": ("2", "Location: https://b.s3.eu-west-1.amazonaws.com/k",
+                 "x-amz-bucket-region: eu-west-1"),
+    "refused": ("4", "x-amz-request-id: 4442587FB7D0A2F9"),
+    "slow": ("5", "Retry-After: 120", "Date: Fri, 20 Nov 2026 19:24:18 GMT"),
+    "slow-date": ("5", "Retry-After: Fri, 20 Nov 2026 19:24:38 GMT",
+                  "Date: Fri, 20 Nov 2026 19:24:18 GMT"),
+    "texts": ("0", "2026-11-20T19:24:22.472Z", "a+b%20c%2Fd%zz"),
+}
+
+
+def answer_seed(name):
+    """Status, headers, body."""
+    status, *lines = ANSWERS[name]
+    return (status + "".join(line + "\r\n" for line in lines) + "\r\n" +
+            PAGES["error"]).encode()
 
 
 def seeds(target):
     """(name, bytes) of each seed."""
+    if target == "fuzz-http-fields":
+        for name in ANSWERS:
+            yield name, answer_seed(name)
+        return
     if target == "fuzz-s3-list":
         for name, text in PAGES.items():
             yield name, text.encode()

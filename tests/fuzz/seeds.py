@@ -58,6 +58,7 @@ def option_seeds(target):
 TARGETS = {
     "fuzz-guest": "guest_seeds",
     "fuzz-gzip": "ova_seeds",
+    "fuzz-http-fields": "s3_seeds",
     "fuzz-keys": "credential_seeds",
     "fuzz-manifest": "ova_seeds",
     "fuzz-ovf": "ova_seeds",

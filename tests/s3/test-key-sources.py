@@ -174,6 +174,15 @@ def start_reader(path):
     return reader
 
 
+def is_alive(pid):
+    """Does the process run? Who should have waited for it may not yet."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def check_end(mount, what):
     """SIGTERM ends the daemon at once, with a reader that hangs."""
     mount.check_secrets()
@@ -181,8 +190,7 @@ def check_end(mount, what):
         hung = reader.poll() is None
         begin = time.monotonic()
         os.kill(int(mount.pid), signal.SIGTERM)
-        while os.path.exists(f"/proc/{mount.pid}") and \
-                time.monotonic() < begin + 60:
+        while is_alive(mount.pid) and time.monotonic() < begin + 60:
             time.sleep(0.02)
         seconds = time.monotonic() - begin
         reader.wait(30)

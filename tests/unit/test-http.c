@@ -460,7 +460,8 @@ static void test_header(void)
 {
 	struct http_response r = made_response(
 		"HTTP/1.1 200 OK\r\nETag-Extra: no\r\nEtag:\"x\"\r\n"
-		"X-Empty:\r\nLong:\t 0123456789 \r\nETag: second\r\nEnd: last");
+		"X-Empty:\r\nEsc: a\33[1m\r\nLong:\t 0123456789 \r\n"
+		"ETag: second\r\nEnd: last");
 	struct http_response none = { 0 };
 	char value[6];
 
@@ -470,6 +471,8 @@ static void test_header(void)
 	is_str(http_header(&r, "LONG", value, sizeof(value)), "01234", "cut");
 	is_str(http_header(&r, "end", value, sizeof(value)), "last",
 	       "without a line's end");
+	is_str(http_header(&r, "esc", value, sizeof(value)), "a?[1m",
+	       "for a terminal");
 	is_str(http_header(&r, "nothing", value, sizeof(value)), "", "absent");
 	is_str(http_header(&none, "etag", value, sizeof(value)), "",
 	       "no headers at all");

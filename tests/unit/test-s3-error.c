@@ -193,6 +193,8 @@ static void test_regions(void)
 			    "<Region>garage</Region>"), "garage", "" },
 		{ "Location: https://b.s3.us-west-2.amazonaws.com/k?a=b\r\n",
 		  NULL, "us-west-2", "b.s3.us-west-2.amazonaws.com" },
+		{ "Location: https://b.s3.amazonaws.com/k\r\n", NULL, "",
+		  "b.s3.amazonaws.com" },
 		{ "Location: https://other.example:99/k\r\n", NULL, "",
 		  "other.example:99" },
 		{ "x-amz-bucket-region: a.evil.example/\r\n", NULL, "", "" },
