@@ -60,7 +60,8 @@ int key_source_fetch(struct key_source *source,
 		     struct error *err);
 void key_source_close(struct key_source *source); /* NULL is legal */
 
-/* *out is NULL on failure; origin is copied. Paths and commands, too. */
+/* *out is NULL on failure; origin is copied, and so are paths and commands,
+ * which are relative to the working directory of this moment. */
 int fixed_source_new(struct key_source **out, const char *origin,
 		     struct key_set *set /* a reference is added */,
 		     struct error *err);
@@ -97,9 +98,10 @@ int chain_new(struct key_source **out, bool *is_fixed,
 	      const struct profiles *profiles, bool is_explicit,
 	      struct error *err);
 
-/* The profile's files. Missing ones are empty. */
+/* The profile's files. Missing ones are empty. What the environment names is
+ * relative to directory. */
 int profiles_new(struct profiles **out, const char *profile,
-		 struct error *err);
+		 const char *directory, struct error *err);
 void profiles_free(struct profiles *profiles); /* NULL is legal */
 const char *profiles_name(const struct profiles *profiles);
 bool profiles_has(const struct profiles *profiles, const char *profile);
@@ -118,7 +120,11 @@ const char *profiles_config_path(const struct profiles *profiles);
 
 /* The variable's value, NULL where it is unset or empty. */
 const char *environment(const char *name);
-/* As above, "true" in any case. */
+/* The working directory; "/" where it is none any more. NULL: no memory. */
+char *working_directory(void);
+/* path, seen from directory. "~" is for its user. NULL: no memory. */
+char *path_from(const char *directory, const char *path);
+/* As environment(), "true" in any case. */
 bool environment_is_true(const char *name);
 
 /* Copies all; token and origin may be NULL. ERR_CORRUPT for keys that cannot

@@ -3,7 +3,8 @@
  *
  * credential_process: a command of the user's that prints keys as JSON. It is
  * run by the shell, as most SDKs do, in a process group of its own, which is
- * killed when it takes longer than a minute. */
+ * killed when it takes longer than a minute, and in the directory that we were
+ * started in. */
 #include "config.h"
 
 #include <errno.h>
@@ -27,7 +28,7 @@ extern char **environ;
 
 struct process_source {
 	struct key_source source;
-	char *command;
+	char *command, *directory;
 };
 
 /* A running command, and what it has said. */
@@ -57,10 +58,24 @@ static int set_attributes(posix_spawnattr_t *attributes)
 					POSIX_SPAWN_SETSIGDEF);
 }
 
-static int spawn(struct command *command, const char *line, int out, int err_fd,
-		 struct error *err)
+/* Without the directory where that is gone: not every command needs it. */
+static int add_actions(posix_spawn_file_actions_t *actions,
+		       const char *directory, int out, int err_fd)
 {
-	char *argv[] = { (char *)"sh", (char *)"-c", (char *)line, NULL };
+	if (!access(directory, X_OK) &&
+	    posix_spawn_file_actions_addchdir_np(actions, directory))
+		return ENOMEM;
+	return posix_spawn_file_actions_addopen(actions, 0, "/dev/null",
+						O_RDONLY, 0) ||
+	       posix_spawn_file_actions_adddup2(actions, out, 1) ||
+	       posix_spawn_file_actions_adddup2(actions, err_fd, 2) ? ENOMEM :
+								      0;
+}
+
+static int spawn(struct command *command, const struct process_source *process,
+		 int out, int err_fd, struct error *err)
+{
+	char *argv[] = { (char *)"sh", (char *)"-c", process->command, NULL };
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
 	int code;
@@ -70,11 +85,9 @@ static int spawn(struct command *command, const char *line, int out, int err_fd,
 		return error_errno(err, code, "starting it");
 	code = posix_spawnattr_init(&attributes);
 	if (!code) {
-		code = posix_spawn_file_actions_addopen(
-			       &actions, 0, "/dev/null", O_RDONLY, 0) ||
-		       posix_spawn_file_actions_adddup2(&actions, out, 1) ||
-		       posix_spawn_file_actions_adddup2(&actions, err_fd, 2) ||
-		       set_attributes(&attributes) ? ENOMEM : 0;
+		code = add_actions(&actions, process->directory, out, err_fd);
+		if (!code && set_attributes(&attributes))
+			code = ENOMEM;
 		if (!code)
 			code = posix_spawn(&command->pid, "/bin/sh", &actions,
 					   &attributes, argv, environ);
@@ -84,7 +97,8 @@ static int spawn(struct command *command, const char *line, int out, int err_fd,
 	return code ? error_errno(err, code, "starting it") : 0;
 }
 
-static int start(struct command *command, const char *line, struct error *err)
+static int start(struct command *command, const struct process_source *process,
+		 struct error *err)
 {
 	int out[2], errors[2], ret;
 
@@ -98,7 +112,7 @@ static int start(struct command *command, const char *line, struct error *err)
 	}
 	command->out = out[0];
 	command->err = errors[0];
-	ret = spawn(command, line, out[1], errors[1], err);
+	ret = spawn(command, process, out[1], errors[1], err);
 	close(out[1]);
 	close(errors[1]);
 	return ret;
@@ -218,10 +232,10 @@ static int check_status(const struct command *command, struct error *err)
 			 command->complaint);
 }
 
-static int run(struct command *command, const char *line, int stop_fd,
-	       struct error *err)
+static int run(struct command *command, const struct process_source *process,
+	       int stop_fd, struct error *err)
 {
-	int ret = start(command, line, err);
+	int ret = start(command, process, err);
 
 	if (ret == 0) {
 		ret = listen_to(command, stop_fd, err);
@@ -248,7 +262,7 @@ static int process_fetch(struct key_source *source,
 	int ret = secret_buf_new(&command.text, KEYS_BODY_MAX, err);
 
 	if (ret == 0)
-		ret = run(&command, process->command, fetching->stop_fd, err);
+		ret = run(&command, process, fetching->stop_fd, err);
 	if (ret == 0)
 		ret = key_set_from_json(out, &command.text, "SessionToken",
 					true, err);
@@ -261,6 +275,7 @@ static void process_close(struct key_source *source)
 	struct process_source *process = (struct process_source *)source;
 
 	free(process->command);
+	free(process->directory);
 	free(process);
 }
 
@@ -279,7 +294,9 @@ int process_source_new(struct key_source **out, const char *origin,
 	process->source.ops = &process_ops;
 	process->source.origin = strdup(origin);
 	process->command = strdup(command);
-	if (!process->source.origin || !process->command) {
+	process->directory = working_directory();
+	if (!process->source.origin || !process->command ||
+	    !process->directory) {
 		key_source_close(&process->source);
 		return error_nomem(err);
 	}

@@ -30,6 +30,7 @@ struct credentials {
 	struct key_source *source; /* the thread's; NULL: anonymous */
 	struct fetching fetching;  /* the thread's */
 	char *profile;             /* of the options; NULL: none */
+	char *directory;           /* where we began: a daemon leaves it */
 	char *region, *endpoint, *sts_region, *sts_endpoint;
 	bool is_fixed;
 	bool is_of_file; /* is_fixed, and found in a profile */
@@ -147,8 +148,11 @@ static int set_up(struct credentials *self,
 	struct profiles *profiles = NULL;
 	int ret;
 
+	self->directory = working_directory();
+	if (!self->directory)
+		return error_nomem(err);
 	if (!copy(&self->profile, options->profile, err) ||
-	    profiles_new(&profiles, options->profile, err) < 0)
+	    profiles_new(&profiles, options->profile, self->directory, err) < 0)
 		return -1;
 	ret = read_places(self, options, profiles, err);
 	if (ret == 0)
@@ -338,6 +342,7 @@ void credentials_unref(struct credentials *self)
 	pthread_cond_destroy(&self->wake);
 	pthread_mutex_destroy(&self->lock);
 	free(self->profile);
+	free(self->directory);
 	free(self->region);
 	free(self->endpoint);
 	free(self->sts_region);
@@ -438,7 +443,7 @@ static bool read_again(struct credentials *self)
 	bool is_new;
 
 	if (!self->is_of_file ||
-	    profiles_new(&profiles, self->profile, NULL) < 0)
+	    profiles_new(&profiles, self->profile, self->directory, NULL) < 0)
 		return false;
 	if (profiles_keys(profiles, profiles_name(profiles), &set, NULL) < 0)
 		set = NULL;

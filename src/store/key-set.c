@@ -14,6 +14,7 @@
 #include <strings.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "store/credentials-internal.h"
@@ -29,6 +30,24 @@ const char *environment(const char *name)
 	const char *value = getenv(name);
 
 	return value && *value ? value : NULL;
+}
+
+char *working_directory(void)
+{
+	char *path = getcwd(NULL, 0);
+
+	return path || errno == ENOMEM ? path : strdup("/");
+}
+
+char *path_from(const char *directory, const char *path)
+{
+	struct strbuf out = { .max = 1 << 16 };
+
+	if (*path == '/' || *path == '~')
+		return strdup(path);
+	strbuf_printf(&out, "%s/%s", strcmp(directory, "/") ? directory : "",
+		      path);
+	return strbuf_take(&out);
 }
 
 bool environment_is_true(const char *name)

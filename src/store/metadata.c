@@ -33,6 +33,7 @@ struct metadata_source {
 	struct key_source source;
 	char *url;    /* of the keys; IMDS: of the service */
 	char *before; /* IMDS: what was tried */
+	char *token_file; /* container: of the authorization; NULL: none */
 	bool is_disabled, had_keys;
 };
 
@@ -121,10 +122,9 @@ static int ask_for_keys(struct key_set **out, const struct fetching *fetching,
 
 /* "Authorization: ..." of the container endpoint, from the file each time: it
  * is rotated. *out is NULL where none is set. */
-static int container_authorization(char **out, struct error *err)
+static int container_authorization(char **out, const char *path,
+				   struct error *err)
 {
-	const char *path =
-		environment("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
 	const char *given = environment("AWS_CONTAINER_AUTHORIZATION_TOKEN");
 	struct strbuf header = { 0 };
 	AUTO_SECRET char *token = NULL;
@@ -161,7 +161,8 @@ static int container_try(struct metadata_source *metadata,
 	};
 	int status;
 
-	if (container_authorization(&authorization, err) < 0)
+	if (container_authorization(&authorization, metadata->token_file,
+				    err) < 0)
 		return -1;
 	headers[1] = authorization;
 	return ask_for_keys(out, fetching, &request, &status, err);
@@ -183,6 +184,7 @@ static void metadata_close(struct key_source *source)
 
 	free(metadata->url);
 	free(metadata->before);
+	free(metadata->token_file);
 	free(metadata);
 }
 
@@ -268,7 +270,19 @@ bool container_is_there(void)
 	       environment("AWS_CONTAINER_CREDENTIALS_FULL_URI");
 }
 
-int container_source_new(struct key_source **out, struct error *err)
+/* The file's path from here, for a daemon that leaves for "/". */
+static int set_token_file(struct metadata_source *metadata, struct error *err)
+{
+	const char *path =
+		environment("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
+	AUTO_FREE char *directory = working_directory();
+
+	if (path && directory)
+		metadata->token_file = path_from(directory, path);
+	return path && !metadata->token_file ? error_nomem(err) : 0;
+}
+
+static int container_new(struct key_source **out, struct error *err)
 {
 	static const char origin[] = "container endpoint";
 	const char *rest =
@@ -285,6 +299,17 @@ int container_source_new(struct key_source **out, struct error *err)
 	if (check_full_uri(full, err) < 0)
 		return -1;
 	return metadata_new(out, &container_ops, origin, "", full, "", err);
+}
+
+int container_source_new(struct key_source **out, struct error *err)
+{
+	if (container_new(out, err) < 0)
+		return -1;
+	if (set_token_file((struct metadata_source *)*out, err) < 0) {
+		key_source_close(take_ptr(*out));
+		return -1;
+	}
+	return 0;
 }
 
 /* A session of IMDSv2; token is the whole header. */

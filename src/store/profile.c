@@ -37,13 +37,13 @@ static char *home_directory(void)
 }
 
 /* path with "~/" at its start made the home directory. */
-static char *expand_home(const char *path)
+static char *expand(const char *directory, const char *path)
 {
 	struct strbuf out = { .max = 1 << 16 };
 	AUTO_FREE char *home = NULL;
 
 	if (strncmp(path, "~/", 2) != 0)
-		return strdup(path);
+		return path_from(directory, path);
 	home = home_directory();
 	if (!home)
 		return strdup("/nonexistent");
@@ -53,11 +53,12 @@ static char *expand_home(const char *path)
 
 /* The file that variable names, else usual. A missing one is an empty one, and
  * so is the usual one in a home directory that is not ours (sudo -E). */
-static int load_file(struct ini **out, char **path_out, const char *variable,
-		     const char *usual, struct error *err)
+static int load_file(struct ini **out, char **path_out, const char *directory,
+		     const char *variable, const char *usual,
+		     struct error *err)
 {
 	const char *named = environment(variable);
-	AUTO_FREE char *path = expand_home(named ? named : usual);
+	AUTO_FREE char *path = expand(directory, named ? named : usual);
 	struct error why = { 0 };
 
 	if (!path)
@@ -78,7 +79,7 @@ static int load_file(struct ini **out, char **path_out, const char *variable,
 }
 
 int profiles_new(struct profiles **out, const char *profile,
-		 struct error *err)
+		 const char *directory, struct error *err)
 {
 	struct profiles *profiles = calloc(1, sizeof(*profiles));
 
@@ -94,9 +95,9 @@ int profiles_new(struct profiles **out, const char *profile,
 		return error_nomem(err);
 	}
 	if (load_file(&profiles->credentials, &profiles->credentials_path,
-		      "AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials",
-		      err) < 0 ||
-	    load_file(&profiles->config, &profiles->config_path,
+		      directory, "AWS_SHARED_CREDENTIALS_FILE",
+		      "~/.aws/credentials", err) < 0 ||
+	    load_file(&profiles->config, &profiles->config_path, directory,
 		      "AWS_CONFIG_FILE", "~/.aws/config", err) < 0) {
 		profiles_free(profiles);
 		return -1;

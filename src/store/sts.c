@@ -462,6 +462,15 @@ static bool copy(char **out, const char *text)
 	return *out || !text;
 }
 
+/* It is read again and again, also by a daemon, which leaves for "/". */
+static bool copy_path(char **out, const char *path)
+{
+	AUTO_FREE char *directory = working_directory();
+
+	*out = path && directory ? path_from(directory, path) : NULL;
+	return *out || !path;
+}
+
 int role_source_new(struct key_source **out, const char *origin,
 		    const struct role_options *options,
 		    struct key_source *base, struct error *err)
@@ -480,7 +489,7 @@ int role_source_new(struct key_source **out, const char *origin,
 	    !copy(&role->arn, options->arn) ||
 	    !copy(&role->session_name, options->session_name) ||
 	    !copy(&role->external_id, options->external_id) ||
-	    !copy(&role->token_file, options->token_file)) {
+	    !copy_path(&role->token_file, options->token_file)) {
 		key_source_close(&role->source);
 		return error_nomem(err);
 	}

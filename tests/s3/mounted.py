@@ -13,7 +13,7 @@ import tap
 from control import KEYS
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-BUILD = os.environ.get("top_builddir", ".")
+BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
 _numbers = itertools.count(1)
 
 
@@ -36,12 +36,13 @@ def need_mounts():
         tap.skip_all("/dev/fuse does not open")
 
 
-def run(*words, env=None, timeout=60):
+def run(*words, env=None, timeout=60, cwd=None):
     """Run a program of the build: (status, output, seconds it took)."""
     begin = time.monotonic()
     done = subprocess.run(
         [os.path.join(BUILD, words[0]), *words[1:]], text=True, check=False,
-        env=env or environment(), timeout=timeout, stdin=subprocess.DEVNULL,
+        env=env or environment(), timeout=timeout, cwd=cwd,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace")
     return done.returncode, done.stdout, time.monotonic() - begin
 
@@ -49,7 +50,8 @@ def run(*words, env=None, timeout=60):
 class Mount:
     """A mounted source; RuntimeError where that fails."""
 
-    def __init__(self, top, source, *options, env=None, level="debug"):
+    def __init__(self, top, source, *options, env=None, level="debug",
+                 cwd=None):
         number = next(_numbers)
         self.dir = os.path.join(top, f"mnt-{number}")
         self.log = os.path.join(top, f"log-{number}")
@@ -57,7 +59,7 @@ class Mount:
         os.mkdir(self.dir)
         status, text, _ = run("vmiefs", source, self.dir, "--log", self.log,
                               *(w for o in options for w in ("-o", o)),
-                              env=self.env)
+                              env=self.env, cwd=cwd)
         if status:
             raise RuntimeError(f"vmiefs {source}: {text}")
         found = subprocess.run(["pgrep", "-f", f"{self.dir}( |$)"],
