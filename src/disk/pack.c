@@ -47,13 +47,10 @@ struct batch {
 	size_t piece_count;
 };
 
-enum ending { GOES_ON, FINISH, DISCARD };
-
 struct pack {
 	struct pool *pool;
 	struct budget *budget;
 	struct writer *writer;
-	struct sink *sink;
 	uint32_t units_max;        /* of a batch */
 	unsigned int batches_max;
 	uint64_t batch_bytes;      /* what a batch takes from the budget */
@@ -64,13 +61,15 @@ struct pack {
 	unsigned int batches;      /* allocated */
 
 	pthread_mutex_t lock;      /* for what follows */
+	struct sink *sink;         /* NULL: it is all over. Else who emits or
+				    * ends uses it without the lock */
 	pthread_cond_t changed;    /* a batch is free, or an error came */
 	struct batch *free;
 	struct batch *head, **tail; /* the queue */
 	unsigned int jobs;         /* that have not ended */
 	bool is_emitting;
 	struct error error;        /* the first */
-	enum ending ending;
+	bool is_ending;            /* the last job ends it */
 	void (*room)(void *arg);   /* to be called when there is room */
 	void *room_arg;
 	pack_done_fn *done;
@@ -264,7 +263,7 @@ static void run_batch(struct job *job)
 	batch->is_packed = true;
 	if (!pack->is_emitting)
 		emit_packed(pack);
-	is_end = --pack->jobs == 0 && pack->ending != GOES_ON;
+	is_end = --pack->jobs == 0 && pack->is_ending;
 	pthread_mutex_unlock(&pack->lock);
 	if (is_end)
 		end_pack(pack);
@@ -272,15 +271,20 @@ static void run_batch(struct job *job)
 
 /* The end. */
 
-static void free_pack(struct pack *pack)
+static void free_batches(struct pack *pack)
 {
 	struct batch *batch;
 
-	free_batch(pack, pack->current);
+	free_batch(pack, take_ptr(pack->current));
 	while ((batch = pack->free)) {
 		pack->free = batch->next;
 		free_batch(pack, batch);
 	}
+}
+
+static void free_pack(struct pack *pack)
+{
+	free_batches(pack);
 	pthread_cond_destroy(&pack->changed);
 	pthread_mutex_destroy(&pack->lock);
 	free(pack);
@@ -289,12 +293,11 @@ static void free_pack(struct pack *pack)
 static int complete(struct pack *pack, struct object_info *info,
 		    struct error *err)
 {
-	if (pack->ending == DISCARD)
-		return error_set(err, ERR_CANCELLED, "was discarded");
-	if (pack->error.kind != ERR_NONE) {
-		*err = pack->error;
+	pthread_mutex_lock(&pack->lock);
+	*err = pack->error;
+	pthread_mutex_unlock(&pack->lock);
+	if (err->kind != ERR_NONE)
 		return -1;
-	}
 	if (writer_finish(pack->writer, pack->position, err))
 		return -1;
 	return sink_finish(pack->sink, info, err);
@@ -306,13 +309,18 @@ static void end_pack(struct pack *pack)
 	struct object_info info = { 0 };
 	struct error err = { 0 };
 	int ret = complete(pack, &info, &err);
-	pack_done_fn *done = pack->done;
-	void *arg = pack->done_arg;
+	struct sink *sink;
 
-	sink_discard(pack->sink);
+	pthread_mutex_lock(&pack->lock);
+	sink = take_ptr(pack->sink);
+	pthread_mutex_unlock(&pack->lock);
+	sink_discard(sink);
 	writer_free(pack->writer);
+	free_batches(pack);
+	/* What is left is for pack_cancel(), which may come until done() has
+	 * told that it must not. */
+	pack->done(pack->done_arg, ret ? NULL : &info, ret ? &err : NULL);
 	free_pack(pack);
-	done(arg, ret ? NULL : &info, ret ? &err : NULL);
 }
 
 static void run_end(struct job *job)
@@ -335,19 +343,18 @@ static void queue_current(struct pack *pack)
 	pool_add(pack->pool, &batch->job, JOB_URGENT);
 }
 
-static void end(struct pack *pack, enum ending ending, pack_done_fn *done,
-		void *arg)
+static void end(struct pack *pack, pack_done_fn *done, void *arg)
 {
 	bool is_idle;
 
 	pthread_mutex_lock(&pack->lock);
 	pack->done = done;
 	pack->done_arg = arg;
-	pack->ending = ending;
+	pack->is_ending = true;
 	is_idle = pack->jobs == 0;
 	pthread_mutex_unlock(&pack->lock);
 	if (!is_idle)
-		return; /* the last job does it */
+		return;
 	pack->end_job.run = run_end;
 	pool_add(pack->pool, &pack->end_job, JOB_URGENT);
 }
@@ -374,7 +381,7 @@ void pack_finish(struct pack *pack, pack_done_fn *done, void *arg)
 		pad_current(pack);
 		queue_current(pack);
 	}
-	end(pack, FINISH, done, arg);
+	end(pack, done, arg);
 }
 
 void pack_discard(struct pack *pack, pack_done_fn *done, void *arg)
@@ -385,7 +392,7 @@ void pack_discard(struct pack *pack, pack_done_fn *done, void *arg)
 	pthread_mutex_lock(&pack->lock);
 	set_error(pack, &err);
 	pthread_mutex_unlock(&pack->lock);
-	end(pack, DISCARD, done, arg);
+	end(pack, done, arg);
 }
 
 void pack_cancel(struct pack *pack)
@@ -395,9 +402,10 @@ void pack_cancel(struct pack *pack)
 	error_set(&err, ERR_CANCELLED, "was cancelled");
 	pthread_mutex_lock(&pack->lock);
 	set_error(pack, &err);
+	if (pack->sink)
+		sink_cancel(pack->sink);
 	tell_room(pack);
 	pthread_mutex_unlock(&pack->lock);
-	sink_cancel(pack->sink);
 }
 
 /* Writing. */

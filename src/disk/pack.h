@@ -52,8 +52,9 @@ struct pack_progress {
 struct pack_progress pack_progress(struct pack *pack);
 
 /* The end: info is set where the object has appeared, else err. Called
- * exactly once, from a thread of the pool; nothing of pack may be used any
- * more. Must not block. */
+ * exactly once, from a thread of the pool, when writer, sink and the memory
+ * taken from the budget are released; when it returns, nothing of pack may be
+ * used any more. Must not block for long. */
 typedef void pack_done_fn(void *arg, const struct object_info *info,
 			  const struct error *err);
 
@@ -68,7 +69,7 @@ int pack_finish_wait(struct pack *pack, struct object_info *info,
 void pack_discard_wait(struct pack *pack); /* NULL is legal */
 
 /* Whatever waits for the store ends soon, with ERR_CANCELLED. Legal until
- * done() was called. */
+ * done() returns: who calls it from elsewhere shares a lock with done(). */
 void pack_cancel(struct pack *pack);
 
 #endif
