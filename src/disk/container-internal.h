@@ -34,22 +34,41 @@ struct container {
 	struct dependency *dependencies;
 };
 
-/* Objects beside the container in its store. Lives as long as one open. */
+struct sibling;
+
+/* Objects beside the container in its store (siblings.c). Lives as long as one
+ * open. */
 struct store_siblings {
 	struct siblings siblings;
 	struct container *container;
 	size_t prefix_len; /* of container->key, up to the last '/' */
+	struct sibling *known;
+	size_t known_count, known_size;
+	size_t held_count; /* fetched ahead */
+	bool was_listed;   /* the level, its first page */
+	bool is_all_known; /* what is not among known is not there */
 };
 
 void store_siblings_init(struct store_siblings *self,
 			 struct container *container);
+void store_siblings_destroy(struct store_siblings *self);
 
-/* Open key as a source named by its last part and note it as a dependency.
- * known as in object_open(); info (may be NULL) gets what was opened. */
+/* Open key as a source named by its last part. known as in object_open();
+ * info (may be NULL) gets what was opened. */
+int container_open_source(struct container *container, const char *key,
+			  const struct object_info *known,
+			  struct object_info *info, struct source **out,
+			  struct error *err);
+
+/* Note an object that the container reads. */
+int container_depend(struct container *container, const char *key,
+		     const char *etag, struct error *err);
+
+/* Both. */
 int container_open_object(struct container *container, const char *key,
 			  const struct object_info *known,
-			  struct object_info *info,
-			  struct source **out, struct error *err);
+			  struct object_info *info, struct source **out,
+			  struct error *err);
 
 /* Replace the reference to a gzip stream by one to what it unpacks to. */
 int container_unzip(struct container *container, struct source **source,

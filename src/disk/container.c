@@ -24,8 +24,8 @@ static const char *last_part(const char *key)
 	return slash ? slash + 1 : key;
 }
 
-static int add_dependency(struct container *container, const char *key,
-			  const char *etag, struct error *err)
+int container_depend(struct container *container, const char *key,
+		     const char *etag, struct error *err)
 {
 	size_t len = strlen(key) + 1;
 	struct dependency *dependency = malloc(sizeof(*dependency) + len);
@@ -43,7 +43,7 @@ static int add_dependency(struct container *container, const char *key,
 	return 0;
 }
 
-int container_open_object(struct container *container, const char *key,
+int container_open_source(struct container *container, const char *key,
 			  const struct object_info *known,
 			  struct object_info *info, struct source **out,
 			  struct error *err)
@@ -53,95 +53,33 @@ int container_open_object(struct container *container, const char *key,
 	*out = NULL;
 	if (object_open(&object, container->store, key, known, err))
 		return -1;
-	if (add_dependency(container, key, object->info.etag, err) ||
-	    source_from_object(out, last_part(key), object, container->store,
+	if (info)
+		*info = object->info;
+	if (source_from_object(out, last_part(key), object, container->store,
 			       err)) {
 		object_close(object);
 		return -1;
 	}
+	return 0;
+}
+
+int container_open_object(struct container *container, const char *key,
+			  const struct object_info *known,
+			  struct object_info *info, struct source **out,
+			  struct error *err)
+{
+	struct object_info opened;
+
+	if (container_open_source(container, key, known, &opened, out, err))
+		return -1;
+	if (container_depend(container, key, opened.etag, err)) {
+		source_unref(*out);
+		*out = NULL;
+		return -1;
+	}
 	if (info)
-		*info = object->info;
+		*info = opened;
 	return 0;
-}
-
-/* Siblings. */
-
-static bool is_plain_name(const char *name)
-{
-	return *name && !strchr(name, '/') && strcmp(name, ".") != 0 &&
-	       strcmp(name, "..") != 0;
-}
-
-static int siblings_open(struct siblings *siblings, const char *name,
-			 struct source **out, struct error *err)
-{
-	struct store_siblings *self = (struct store_siblings *)siblings;
-	char key[STORE_KEY_MAX + 1];
-	int len;
-
-	*out = NULL;
-	if (!is_plain_name(name))
-		return error_set(err, ERR_DENIED, "'%s' is no plain name; "
-				 "files outside the container's own place are "
-				 "not opened", name);
-	len = snprintf(key, sizeof(key), "%.*s%s", (int)self->prefix_len,
-		       self->container->key, name);
-	if (len < 0 || (size_t)len >= sizeof(key))
-		return error_set(err, ERR_NOT_FOUND, "the name is too long");
-	return container_open_object(self->container, key, NULL, NULL, out,
-				     err);
-}
-
-struct each {
-	size_t prefix_len;
-	int (*fn)(void *arg, const char *name, struct error *err);
-	void *arg;
-};
-
-static int each_entry(void *arg, const struct store_entry *entry,
-		      struct error *err)
-{
-	const struct each *each = arg;
-
-	if (entry->is_prefix)
-		return 0;
-	return each->fn(each->arg, entry->key + each->prefix_len, err);
-}
-
-static int siblings_each(struct siblings *siblings,
-			 int (*fn)(void *arg, const char *name,
-				   struct error *err),
-			 void *arg, struct error *err)
-{
-	struct store_siblings *self = (struct store_siblings *)siblings;
-	struct container *container = self->container;
-	AUTO_FREE char *prefix = strndup(container->key, self->prefix_len);
-	struct each each = { self->prefix_len, fn, arg };
-	struct list_args list = { .prefix = prefix, .delimiter = '/' };
-	AUTO_FREE char *from = NULL;
-	char *continuation;
-
-	if (!prefix)
-		return error_nomem(err);
-	do {
-		if (store_list(container->store, &list, each_entry, &each,
-			       &continuation, err))
-			return -1;
-		free(from);
-		from = continuation;
-		list.continuation = from;
-	} while (from);
-	return 0;
-}
-
-void store_siblings_init(struct store_siblings *self,
-			 struct container *container)
-{
-	self->siblings.open = siblings_open;
-	self->siblings.each = siblings_each;
-	self->container = container;
-	self->prefix_len =
-		(size_t)(last_part(container->key) - container->key);
 }
 
 /* Opening. */
@@ -275,8 +213,6 @@ static int open_single(struct container *container,
 				* one has read */
 	int ret;
 
-	store_siblings_init(&siblings, container);
-	args.siblings = &siblings.siblings;
 	if (container_classify(name) == CONTAINER_RAW && !args.format)
 		args.format = "raw";
 	container->disks = calloc(1, sizeof(*container->disks));
@@ -286,8 +222,11 @@ static int open_single(struct container *container,
 	container->disks[0].name = name;
 	if (source_cached(&tables, container->source, args.cache, err))
 		return -1;
+	store_siblings_init(&siblings, container);
+	args.siblings = &siblings.siblings;
 	ret = open_named(container, name, options, &args, err);
 	source_unref(tables);
+	store_siblings_destroy(&siblings);
 	return ret;
 }
 

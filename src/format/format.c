@@ -13,6 +13,7 @@
 #define MAGIC_MAX  32     /* bytes in one magic */
 #define HEAD_BYTES 16384u /* of a format not known yet */
 #define TAIL_BYTES 512u   /* where a magic may lie */
+#define LIKELY_BYTES (128u << 10) /* at each of likely_at */
 
 /* In probing order. */
 static const struct format *const formats[] = {
@@ -177,6 +178,22 @@ void format_prefetch(struct source *source, const char *expected,
 	if (source_cached(&tables, source, args->cache, NULL))
 		return;
 	prefetch_ends(tables, promised(expected, args), args);
+	source_unref(tables);
+}
+
+void format_prefetch_parent(struct source *source,
+			    const struct open_args *args)
+{
+	const struct format *format = promised(NULL, args);
+	struct source *tables;
+
+	if (source_cached(&tables, source, args->cache, NULL))
+		return;
+	prefetch_ends(tables, format, args);
+	for (size_t i = 0; format && i < 2; i++)
+		if (format->likely_at[i])
+			source_prefetch(tables, format->likely_at[i],
+					LIKELY_BYTES);
 	source_unref(tables);
 }
 

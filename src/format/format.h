@@ -44,6 +44,8 @@ struct format {
 				 * tells the disk's size */
 	uint32_t head_bytes;    /* what open() reads first at the start ... */
 	uint32_t tail_bytes;    /* ... and at the end, to be fetched at once */
+	uint64_t likely_at[2];  /* where most writers put what open() reads
+				 * then; 0 = nowhere */
 	/* Optional: confirm after a magic matched, or recognise without one.
 	 * 1 yes, 0 no, -1 error. */
 	int (*probe)(struct source *source, struct error *err);
@@ -95,6 +97,18 @@ struct siblings {
 	int (*each)(struct siblings *siblings,
 		    int (*fn)(void *arg, const char *name, struct error *err),
 		    void *arg, struct error *err);
+	/* Optional hint: all of these will be opened, so what each open() has
+	 * to ask can be asked together. May wait for answers; what fails is
+	 * for open() to meet. */
+	void (*expect)(struct siblings *siblings, const char *const *names,
+		       size_t n);
+	/* Optional hint: format_open() will be called with args for some of
+	 * these, and where `endings` is given for others that end so, as each
+	 * names the next: begin to fetch what they start with. */
+	void (*expect_parents)(struct siblings *siblings,
+			       const char *const *names, size_t n,
+			       const char *const *endings,
+			       const struct open_args *args);
 };
 
 struct open_args {
@@ -156,6 +170,11 @@ int format_glance(struct map **out, struct source *source,
 /* Begin to fetch what format_open() will read first. */
 void format_prefetch(struct source *source, const char *expected,
 		     const struct open_args *args);
+
+/* As format_prefetch() of args->format, and what open() is likely to read
+ * after that: for one of many, whose turns should not be waited for. */
+void format_prefetch_parent(struct source *source,
+			    const struct open_args *args);
 
 /* For drivers: fill the common part and take a reference of source. */
 void map_init(struct map *map, const struct map_ops *ops,

@@ -7,14 +7,17 @@
  * "not found" would be a lie then. */
 #include "config.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "common/bytes.h"
+#include "common/checked.h"
 #include "common/strbuf.h"
 #include "format/parent.h"
 
 #define SIBLINGS_MAX 10000 /* opened in one search */
+#define ROUND        16u   /* of them expected at once */
 
 /* Append one code point; false for none that text may hold. */
 static bool add_code_point(struct strbuf *out, uint32_t c)
@@ -116,8 +119,7 @@ struct search_state {
 	struct source *found;
 	struct source *tables; /* of found: keeps what was read of it */
 	char *found_name;      /* plain; owned */
-	const char *other;   /* a hinted name that exists with another id */
-	unsigned int opened; /* siblings */
+	const char *other;     /* a hinted name that exists with another id */
 };
 
 static int take_found(struct search_state *state, struct source *source,
@@ -188,40 +190,114 @@ static bool has_ending(const char *name, const char *const *endings)
 	return false;
 }
 
-/* siblings->each callback; stops the listing by an error once found. */
-static int each_sibling(void *arg, const char *name, struct error *err)
+/* Candidates of the search by id. */
+struct candidates {
+	const struct search_state *state;
+	char **names;
+	size_t count, size;
+	bool is_cut; /* there are more than SIBLINGS_MAX */
+};
+
+/* siblings->each callback; stops the listing by an error once it is cut. */
+static int add_candidate(void *arg, const char *name, struct error *err)
 {
-	struct search_state *state = arg;
+	struct candidates *all = arg;
+	const struct search_state *state = all->state;
 
 	if (!has_ending(name, state->search->endings) ||
 	    !strcmp(name, state->args->file_name))
 		return 0;
-	if (++state->opened > SIBLINGS_MAX)
+	all->is_cut = all->count == SIBLINGS_MAX;
+	if (all->is_cut)
+		return error_set(err, ERR_CANCELLED, "enough");
+	if (all->count == all->size) {
+		size_t size = all->size ? 2 * all->size : 64;
+		char **names = reallocarray(all->names, size, sizeof(*names));
+
+		if (!names)
+			return error_nomem(err);
+		all->names = names;
+		all->size = size;
+	}
+	all->names[all->count] = strdup(name);
+	return all->names[all->count++] ? 0 : error_nomem(err);
+}
+
+static void expect(const struct search_state *state, char *const *names,
+		   size_t n, const char *const *endings)
+{
+	struct siblings *siblings = state->args->siblings;
+	struct open_args args = *state->args;
+
+	args.format = state->format;
+	if (siblings->expect_parents)
+		siblings->expect_parents(siblings, (const char *const *)names,
+					 n, endings, &args);
+}
+
+static int try_candidates(struct search_state *state,
+			  const struct candidates *all, struct error *err)
+{
+	for (size_t i = 0; i < all->count && !state->found; i++) {
+		if (i % ROUND == 0)
+			expect(state, all->names + i,
+			       min_u64(ROUND, all->count - i), NULL);
+		if (open_goes_on(state->args, err) ||
+		    try_sibling(state, all->names[i], false, err) < 0)
+			return -1;
+	}
+	if (!state->found && all->is_cut)
 		return error_set(err, ERR_LIMIT, "parent %s is not among the "
 				 "first %d files beside it",
 				 state->search->id, SIBLINGS_MAX);
-	if (try_sibling(state, name, false, err) < 0)
-		return -1;
-	return state->found ? error_set(err, ERR_CANCELLED, "found") : 0;
+	return 0;
+}
+
+static int find_by_id(struct search_state *state, struct error *err)
+{
+	struct siblings *siblings = state->args->siblings;
+	struct candidates all = { .state = state };
+	struct error why = { 0 };
+	int ret = siblings->each(siblings, add_candidate, &all, &why);
+
+	if (!ret || all.is_cut)
+		ret = try_candidates(state, &all, err);
+	else if (err)
+		*err = why;
+	while (all.count)
+		free(all.names[--all.count]);
+	free(all.names);
+	return ret;
+}
+
+/* A parent with such a name has a parent itself. */
+static bool is_middle(const struct parent_names *names)
+{
+	static const char *const endings[] = { ".avhd", ".avhdx", NULL };
+
+	for (size_t i = 0; i < names->count; i++)
+		if (has_ending(names->names[i], endings))
+			return true;
+	return false;
 }
 
 static int find(struct search_state *state, const struct parent_names *names,
 		struct error *err)
 {
-	struct siblings *siblings = state->args->siblings;
-	struct error why = { 0 };
+	const char *const *endings = state->search->endings;
+	char *hints[PARENT_NAMES_MAX];
 
+	for (size_t i = 0; i < names->count; i++)
+		hints[i] = (char *)names->names[i];
+	expect(state, hints, names->count,
+	       state->args->depth || is_middle(names) ? endings : NULL);
 	for (size_t i = 0; i < names->count && !state->found; i++)
 		if (strcmp(names->names[i], state->args->file_name) != 0 &&
 		    try_sibling(state, names->names[i], true, err) < 0)
 			return -1;
-	if (state->found || !state->search->endings[0] ||
-	    !siblings->each(siblings, each_sibling, state, &why) ||
-	    state->found)
+	if (state->found || !endings[0])
 		return 0;
-	if (err)
-		*err = why;
-	return -1;
+	return find_by_id(state, err);
 }
 
 static int fail_not_found(const struct search_state *state,

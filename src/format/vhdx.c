@@ -163,6 +163,8 @@ const struct format vhdx_format = {
 		{ 0, "vhdxfile", 8 },
 	},
 	.head_bytes = VHDX_START_BYTES,
+	/* The metadata of Hyper-V and of QEMU (up to a BAT of 1 MiB). */
+	.likely_at = { 2 * VHDX_MIB, 3 * VHDX_MIB },
 	.open = vhdx_open,
 	.create = vhdx_create,
 };

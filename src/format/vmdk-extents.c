@@ -12,6 +12,8 @@
 #include "common/cleanup.h"
 #include "format/vmdk.h"
 
+#define ROUND_MAX 64u /* files opened together */
+
 int vmdk_open_sibling(struct source **out,
 		      const struct vmdk_descriptor *descriptor,
 		      const char *name, struct siblings *siblings,
@@ -57,19 +59,12 @@ static int open_file(struct source **out, const struct vmdk *vmdk,
 }
 
 static int open_sparse_extent(struct vmdk_extent *extent,
-			      struct source *source,
+			      struct source *source, const uint8_t *sector,
 			      const struct open_args *args, struct error *err)
 {
-	uint8_t sector[VMDK_SECTOR];
-	struct source *tables;
 	uint64_t size;
-	int ret;
 
-	if (source_cached(&tables, source, args->cache, err))
-		return -1;
-	ret = source_read(tables, 0, sector, sizeof(sector), 0, err);
-	source_unref(tables);
-	if (ret || vmdk_sparse_open(&extent->sparse, source, sector, args, err))
+	if (vmdk_sparse_open(&extent->sparse, source, sector, args, err))
 		return -1;
 	size = vmdk_sparse_size(extent->sparse);
 	if (size < extent->length)
@@ -99,42 +94,130 @@ static void use_flat_extent(struct vmdk_extent *extent, struct source *source,
 			  (unsigned long long)extent->at);
 }
 
-/* Fill the extent by its line; its start is set. */
-static int open_extent(struct vmdk *vmdk, struct vmdk_extent *extent,
-		       const struct vmdk_extent_line *line,
-		       const struct open_args *args, struct error *err)
-{
-	struct source *source;
-	int ret = 0;
+/* Extents whose files are opened together, so that what each begins with is
+ * fetched in one wait. */
+struct round {
+	size_t count;
+	struct one {
+		struct vmdk_extent *extent;
+		const struct vmdk_extent_line *line;
+		struct source *source; /* NULL: has no file */
+		struct source *tables; /* SPARSE: its pages */
+		uint8_t sector[VMDK_SECTOR];
+	} ones[ROUND_MAX];
+};
 
-	extent->length = line->sectors * VMDK_SECTOR;
-	extent->type = line->type;
-	extent->no_access = line->no_access &&
-			    line->type != VMDK_EXTENT_ZERO;
-	if (line->type == VMDK_EXTENT_ZERO || extent->no_access)
+static void drop_round(struct round *round)
+{
+	for (size_t i = 0; i < round->count; i++) {
+		source_unref(round->ones[i].tables);
+		source_unref(round->ones[i].source);
+	}
+	round->count = 0;
+}
+
+/* Begin to fetch the first sector. */
+static int start_one(struct vmdk *vmdk, struct one *one,
+		     const struct open_args *args, struct error *err)
+{
+	struct vmdk_extent *extent = one->extent;
+
+	extent->length = one->line->sectors * VMDK_SECTOR;
+	extent->type = one->line->type;
+	extent->no_access = one->line->no_access &&
+			    extent->type != VMDK_EXTENT_ZERO;
+	if (extent->type == VMDK_EXTENT_ZERO || extent->no_access)
 		return 0;
-	if (open_file(&source, vmdk, line->file, args, err))
+	if (open_file(&one->source, vmdk, one->line->file, args, err))
 		return -1;
-	if (line->type == VMDK_EXTENT_SPARSE)
-		ret = open_sparse_extent(extent, source, args, err);
-	else
-		use_flat_extent(extent, source, line->offset, args);
-	if (ret)
-		error_prefix(err, "extent '%s'", source->name);
-	source_unref(source);
+	if (extent->type != VMDK_EXTENT_SPARSE)
+		return 0;
+	if (source_cached(&one->tables, one->source, args->cache, err))
+		return -1;
+	source_prefetch(one->tables, 0, VMDK_SECTOR);
+	return 0;
+}
+
+/* Read the first sector and, of a stream, begin to fetch its end. */
+static int read_one(struct one *one, struct error *err)
+{
+	struct vmdk_header header;
+
+	if (!one->tables)
+		return 0;
+	if (source_read(one->tables, 0, one->sector, VMDK_SECTOR, 0, err))
+		return error_prefix(err, "extent '%s'", one->source->name);
+	if (!vmdk_header_load(&header, one->sector, NULL) &&
+	    header.gd == VMDK_GD_AT_END &&
+	    one->source->size > VMDK_FOOTER_BYTES)
+		source_prefetch(one->tables,
+				one->source->size - VMDK_FOOTER_BYTES,
+				VMDK_FOOTER_BYTES);
+	return 0;
+}
+
+static int open_one(struct one *one, const struct open_args *args,
+		    struct error *err)
+{
+	if (!one->source)
+		return 0;
+	if (!one->tables)
+		use_flat_extent(one->extent, one->source, one->line->offset,
+				args);
+	else if (open_sparse_extent(one->extent, one->source, one->sector,
+				    args, err))
+		return error_prefix(err, "extent '%s'", one->source->name);
+	return 0;
+}
+
+static int open_round(struct vmdk *vmdk, struct round *round,
+		      const struct open_args *args, struct error *err)
+{
+	int ret = open_goes_on(args, err);
+
+	for (size_t i = 0; i < round->count && !ret; i++)
+		ret = start_one(vmdk, &round->ones[i], args, err);
+	for (size_t i = 0; i < round->count && !ret; i++)
+		ret = read_one(&round->ones[i], err);
+	for (size_t i = 0; i < round->count && !ret; i++)
+		ret = open_one(&round->ones[i], args, err);
+	drop_round(round);
 	return ret;
 }
 
-int vmdk_open_extents(struct vmdk *vmdk, const struct open_args *args,
-		      struct error *err)
+/* Tell which files will be opened. */
+static int expect_files(const struct vmdk *vmdk, const struct open_args *args,
+			struct error *err)
+{
+	const struct vmdk_descriptor *descriptor = vmdk->descriptor;
+	struct siblings *siblings = args->siblings;
+	AUTO_FREE const char **names = NULL;
+	size_t n = 0;
+
+	if (!siblings || !siblings->expect)
+		return 0;
+	names = calloc(descriptor->extent_count + 1, sizeof(*names));
+	if (!names)
+		return error_nomem(err);
+	for (size_t i = 0; i < descriptor->extent_count; i++) {
+		const struct vmdk_extent_line *line = &descriptor->extents[i];
+
+		if (line->sectors && line->type != VMDK_EXTENT_ZERO &&
+		    !line->no_access &&
+		    !vmdk_plain_name(&names[n], line->file, NULL))
+			n++;
+	}
+	siblings->expect(siblings, names, n);
+	return 0;
+}
+
+/* Set the starts, and open round by round. */
+static int open_lines(struct vmdk *vmdk, struct round *round,
+		      const struct open_args *args, struct error *err)
 {
 	const struct vmdk_descriptor *descriptor = vmdk->descriptor;
 	uint64_t start = 0;
 
-	vmdk->extents = calloc(descriptor->extent_count + 1,
-			       sizeof(*vmdk->extents));
-	if (!vmdk->extents)
-		return error_nomem(err);
 	for (size_t i = 0; i < descriptor->extent_count; i++) {
 		const struct vmdk_extent_line *line = &descriptor->extents[i];
 		struct vmdk_extent *extent = &vmdk->extents[vmdk->count];
@@ -143,16 +226,32 @@ int vmdk_open_extents(struct vmdk *vmdk, const struct open_args *args,
 			continue;
 		extent->start = start;
 		vmdk->count++;
-		if (open_extent(vmdk, extent, line, args, err))
-			return -1;
-		start += extent->length;
+		start += line->sectors * VMDK_SECTOR;
 		if (start > FORMAT_DISK_MAX)
 			return error_set(err, ERR_LIMIT, "the extents hold "
 					 "more than %llu bytes",
 					 FORMAT_DISK_MAX);
+		round->ones[round->count++] = (struct one){ extent, line };
+		if (round->count == ROUND_MAX &&
+		    open_round(vmdk, round, args, err))
+			return -1;
 	}
 	if (vmdk->count == 0)
 		return error_set(err, ERR_CORRUPT,
 				 "the descriptor lists no extents");
-	return 0;
+	return open_round(vmdk, round, args, err);
+}
+
+int vmdk_open_extents(struct vmdk *vmdk, const struct open_args *args,
+		      struct error *err)
+{
+	AUTO_FREE struct round *round = calloc(1, sizeof(*round));
+
+	vmdk->extents = calloc(vmdk->descriptor->extent_count + 1,
+			       sizeof(*vmdk->extents));
+	if (!vmdk->extents || !round)
+		return error_nomem(err);
+	if (expect_files(vmdk, args, err))
+		return -1;
+	return open_lines(vmdk, round, args, err);
 }

@@ -43,6 +43,8 @@ static bool is_cycle(const struct open_args *args, const char *name)
 static int open_named(struct vmdk *vmdk, const char *name,
 		      const struct open_args *args, struct error *err)
 {
+	static const char *const endings[] = { ".vmdk", NULL };
+	struct siblings *siblings = args->siblings;
 	struct open_args above = *args;
 	struct source *source;
 	int ret;
@@ -51,8 +53,11 @@ static int open_named(struct vmdk *vmdk, const char *name,
 	above.file_name = name;
 	above.child = args;
 	above.depth++;
-	if (vmdk_open_sibling(&source, vmdk->descriptor, name, args->siblings,
-			      err))
+	/* Where a parent has a parent, more may follow. */
+	if (siblings->expect_parents)
+		siblings->expect_parents(siblings, &name, 1,
+					 args->depth ? endings : NULL, &above);
+	if (vmdk_open_sibling(&source, vmdk->descriptor, name, siblings, err))
 		return -1;
 	ret = format_open(&vmdk->map.parent, source, NULL, &above, err);
 	source_unref(source);
