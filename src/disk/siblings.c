@@ -22,7 +22,7 @@
 				 * many bytes is one to spare requests of */
 #define PAGE_KEYS   1000u
 #define KNOWN_MAX   10000u      /* names kept of one open */
-#define ASK_THREADS 32u
+#define ASK_THREADS 64u
 #define ASK_ROUND   256u        /* questions in flight or queued */
 #define AHEAD_ROUND 16u         /* parents fetched ahead at once */
 #define AHEAD_HELD  64u         /* and held until they are opened */
@@ -357,7 +357,7 @@ static void fetch_ahead(struct store_siblings *self, struct sibling *sibling,
 		return;
 	}
 	self->held_count++;
-	format_prefetch_parent(sibling->source, args);
+	format_prefetch(sibling->source, NULL, args);
 }
 
 static bool has_ending(const char *name, const char *const *endings)

@@ -14,6 +14,7 @@
 #define HEAD_BYTES 16384u /* of a format not known yet */
 #define TAIL_BYTES 512u   /* where a magic may lie */
 #define LIKELY_BYTES (128u << 10) /* at each of likely_at */
+#define FAR_BYTES    (32u << 10)  /* where a request costs as much as that */
 
 /* In probing order. */
 static const struct format *const formats[] = {
@@ -157,7 +158,8 @@ static void prefetch_tail(struct source *tables, uint64_t bytes)
 	source_prefetch(tables, tables->size - bytes, bytes);
 }
 
-/* Both ends: the format's, and where probing looks for the others. */
+/* Both ends: the format's, and where probing looks for the others. From afar
+ * also what may be of no use, if it saves a wait. */
 static void prefetch_ends(struct source *tables, const struct format *format,
 			  const struct open_args *args)
 {
@@ -168,6 +170,10 @@ static void prefetch_ends(struct source *tables, const struct format *format,
 		tail = TAIL_BYTES;
 	source_prefetch(tables, 0, head);
 	prefetch_tail(tables, tail);
+	for (size_t i = 0; format && i < 2; i++)
+		if (format->likely_at[i] && tables->fetch_bytes >= FAR_BYTES)
+			source_prefetch(tables, format->likely_at[i],
+					LIKELY_BYTES);
 }
 
 void format_prefetch(struct source *source, const char *expected,
@@ -178,22 +184,6 @@ void format_prefetch(struct source *source, const char *expected,
 	if (source_cached(&tables, source, args->cache, NULL))
 		return;
 	prefetch_ends(tables, promised(expected, args), args);
-	source_unref(tables);
-}
-
-void format_prefetch_parent(struct source *source,
-			    const struct open_args *args)
-{
-	const struct format *format = promised(NULL, args);
-	struct source *tables;
-
-	if (source_cached(&tables, source, args->cache, NULL))
-		return;
-	prefetch_ends(tables, format, args);
-	for (size_t i = 0; format && i < 2; i++)
-		if (format->likely_at[i])
-			source_prefetch(tables, format->likely_at[i],
-					LIKELY_BYTES);
 	source_unref(tables);
 }
 
@@ -224,6 +214,7 @@ int format_glance(struct map **out, struct source *source,
 {
 	const struct format *format = promised(expected, args);
 	struct open_args glance = *args;
+	struct error why = { 0 };
 	struct source *tables;
 	int ret;
 
@@ -238,11 +229,15 @@ int format_glance(struct map **out, struct source *source,
 	else
 		source_prefetch(tables, 0, format->head_bytes);
 	ret = format->magics[0].bytes ?
-	      match_magic(&format->magics[0], tables, err) : 1;
+	      match_magic(&format->magics[0], tables, &why) : 1;
 	if (ret > 0)
-		ret = open_with(out, format, source, &glance, err);
+		ret = open_with(out, format, source, &glance, &why);
 	if (*out)
 		(*out)->is_glance = true;
 	source_unref(tables);
+	if (ret && why.kind == ERR_AGAIN)
+		return 0;
+	if (ret && err)
+		*err = why;
 	return ret;
 }

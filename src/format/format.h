@@ -44,8 +44,8 @@ struct format {
 				 * tells the disk's size */
 	uint32_t head_bytes;    /* what open() reads first at the start ... */
 	uint32_t tail_bytes;    /* ... and at the end, to be fetched at once */
-	uint64_t likely_at[2];  /* where most writers put what open() reads
-				 * then; 0 = nowhere */
+	uint64_t likely_at[2];  /* where writers put what open() reads then:
+				 * fetched at once from afar; 0 = nowhere */
 	/* Optional: confirm after a magic matched, or recognise without one.
 	 * 1 yes, 0 no, -1 error. */
 	int (*probe)(struct source *source, struct error *err);
@@ -119,7 +119,8 @@ struct open_args {
 	struct budget *budget;      /* for tables kept whole; NULL: unbounded */
 	bool vhd_chs;               /* -o vhd-size=chs */
 	bool size_only;             /* format_glance(): what confirms or serves
-				     * reading only may be left out */
+				     * reading only may be left out; ERR_AGAIN
+				     * where that would not save much */
 	unsigned int depth;         /* links of the parent chain so far */
 	const struct open_args *child; /* of the disk whose parent this is:
 					* by their file_name a chain that is
@@ -170,11 +171,6 @@ int format_glance(struct map **out, struct source *source,
 /* Begin to fetch what format_open() will read first. */
 void format_prefetch(struct source *source, const char *expected,
 		     const struct open_args *args);
-
-/* As format_prefetch() of args->format, and what open() is likely to read
- * after that: for one of many, whose turns should not be waited for. */
-void format_prefetch_parent(struct source *source,
-			    const struct open_args *args);
 
 /* For drivers: fill the common part and take a reference of source. */
 void map_init(struct map *map, const struct map_ops *ops,

@@ -281,16 +281,24 @@ static bool is_middle(const struct parent_names *names)
 	return false;
 }
 
-static int find(struct search_state *state, const struct parent_names *names,
-		struct error *err)
+static void expect_named(const struct search_state *state,
+			 const struct parent_names *names)
 {
-	const char *const *endings = state->search->endings;
+	bool is_chain = state->args->depth || is_middle(names);
 	char *hints[PARENT_NAMES_MAX];
 
 	for (size_t i = 0; i < names->count; i++)
 		hints[i] = (char *)names->names[i];
 	expect(state, hints, names->count,
-	       state->args->depth || is_middle(names) ? endings : NULL);
+	       is_chain ? state->search->endings : NULL);
+}
+
+static int find(struct search_state *state, const struct parent_names *names,
+		struct error *err)
+{
+	const char *const *endings = state->search->endings;
+
+	expect_named(state, names);
 	for (size_t i = 0; i < names->count && !state->found; i++)
 		if (strcmp(names->names[i], state->args->file_name) != 0 &&
 		    try_sibling(state, names->names[i], true, err) < 0)
@@ -341,6 +349,11 @@ int parent_open(struct map *child, const struct parent_names *names,
 
 	if (!args->siblings)
 		return fail_not_found(&state, names, err);
+	if (args->size_only) {
+		format_prefetch(child->source, state.format, args);
+		expect_named(&state, names);
+		return error_set(err, ERR_AGAIN, "has a parent");
+	}
 	if (find(&state, names, err))
 		return -1;
 	name = state.found_name;

@@ -40,24 +40,47 @@ static bool is_cycle(const struct open_args *args, const char *name)
 	return false;
 }
 
-static int open_named(struct vmdk *vmdk, const char *name,
-		      const struct open_args *args, struct error *err)
+/* How a parent of this name is opened. */
+static struct open_args args_above(const struct open_args *args,
+				   const char *name)
 {
-	static const char *const endings[] = { ".vmdk", NULL };
-	struct siblings *siblings = args->siblings;
 	struct open_args above = *args;
-	struct source *source;
-	int ret;
 
 	above.format = NULL;
 	above.file_name = name;
 	above.child = args;
 	above.depth++;
+	return above;
+}
+
+void vmdk_expect_parent(const struct vmdk *vmdk, const struct open_args *args)
+{
+	static const char *const endings[] = { ".vmdk", NULL };
+	const char *name = vmdk_descriptor_get(vmdk->descriptor,
+					       "parentFileNameHint");
+	struct siblings *siblings = args->siblings;
+	struct open_args above;
+
+	if (vmdk->descriptor->parent_cid == VMDK_NO_PARENT || !name ||
+	    !siblings || !siblings->expect_parents ||
+	    vmdk_plain_name(&name, name, NULL))
+		return;
+	above = args_above(args, name);
 	/* Where a parent has a parent, more may follow. */
-	if (siblings->expect_parents)
-		siblings->expect_parents(siblings, &name, 1,
-					 args->depth ? endings : NULL, &above);
-	if (vmdk_open_sibling(&source, vmdk->descriptor, name, siblings, err))
+	siblings->expect_parents(siblings, &name, 1,
+				 args->depth ? endings : NULL, &above);
+}
+
+static int open_named(struct vmdk *vmdk, const char *name,
+		      const struct open_args *args, struct error *err)
+{
+	struct open_args above = args_above(args, name);
+	struct source *source;
+	int ret;
+
+	vmdk_expect_parent(vmdk, args);
+	if (vmdk_open_sibling(&source, vmdk->descriptor, name, args->siblings,
+			      err))
 		return -1;
 	ret = format_open(&vmdk->map.parent, source, NULL, &above, err);
 	source_unref(source);
@@ -74,6 +97,11 @@ int vmdk_open_parent(struct vmdk *vmdk, const struct open_args *args,
 	struct error trouble = { 0 };
 	const char *name;
 
+	if (args->size_only) {
+		format_prefetch(vmdk->map.source, vmdk_format.name, args);
+		vmdk_expect_parent(vmdk, args);
+		return error_set(err, ERR_AGAIN, "has a parent");
+	}
 	if (!hint)
 		return error_set(err, ERR_CORRUPT, "is a delta disk (parentCID "
 				 "%08x), but does not name its parent",

@@ -228,6 +228,7 @@ static int open_text(struct vmdk *vmdk, const struct head *head,
 				  err) ||
 	    vmdk_descriptor_supported(vmdk->descriptor, err))
 		return -1;
+	vmdk_expect_parent(vmdk, args);
 	return vmdk_open_extents(vmdk, args, err);
 }
 

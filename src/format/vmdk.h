@@ -33,6 +33,9 @@ struct vmdk {
 int vmdk_open_parent(struct vmdk *vmdk, const struct open_args *args,
 		     struct error *err);
 
+/* vmdk-parent.c: if there will be a parent, begin to fetch it. */
+void vmdk_expect_parent(const struct vmdk *vmdk, const struct open_args *args);
+
 /* vmdk-extents.c: open the sibling with this plain name, as it is written;
  * where there is none, as it reads in the descriptor's encoding. */
 int vmdk_open_sibling(struct source **out,

@@ -3,12 +3,12 @@
  *
  * The table of containers and the probes that fill it.
  *
- * Threads: probes run in `probes`, at most PROBES at a time and PROBE_THREADS
- * where the store hangs; plain objects are opened in `openers`, so that they
- * need not wait for hanging probes; closing runs in `closer`, since a disk is
- * closed only when its reads have ended. `timer` answers the wants
- * whose deadline passed. The lock is never held while a store is asked, a
- * container closed or a want answered. */
+ * Threads: probes run in `probes`, at most PROBES at a time, and PROBE_THREADS
+ * where the store hangs or is far, unless memory is less; plain objects are
+ * opened in `openers`, so that they need not wait for hanging probes; closing
+ * runs in `closer`, since a disk is closed only when its reads have ended.
+ * `timer` answers the wants whose deadline passed. The lock is never held
+ * while a store is asked, a container closed or a want answered. */
 #include "config.h"
 
 #include <assert.h>
@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "common/budget.h"
+#include "common/checked.h"
 #include "common/cleanup.h"
 #include "common/pool.h"
 #include "fs/clock.h"
@@ -24,6 +25,7 @@
 
 #define PROBES        32
 #define PROBE_THREADS 512
+#define PROBE_BYTES   (1u << 20) /* pages that a probe may need at once */
 #define OPEN_THREADS  64
 #define CLOSE_THREADS 4
 #define OPEN_IDLE_MAX 64    /* containers kept open that nobody reads */
@@ -587,6 +589,16 @@ void containers_doubt(struct containers *containers,
 		record->is_doubtful = true;
 }
 
+/* As many probes as find room for what they read: else they would push out
+ * each other's pages and fetch them again. */
+static unsigned int probe_threads(struct engine *engine)
+{
+	uint64_t limit = budget_stats(engine_budget(engine)).limit;
+
+	return (unsigned int)max_u64(2 * PROBES, min_u64(limit / PROBE_BYTES,
+							 PROBE_THREADS));
+}
+
 int containers_new(struct containers **out,
 		   const struct containers_options *options,
 		   struct error *err)
@@ -606,7 +618,8 @@ int containers_new(struct containers **out,
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&self->wake, &attr);
 	pthread_condattr_destroy(&attr);
-	if (pool_new(&self->probes, "probe", PROBES, PROBE_THREADS, err) ||
+	if (pool_new(&self->probes, "probe", PROBES,
+		     probe_threads(options->engine), err) ||
 	    pool_new(&self->openers, "open", OPEN_THREADS, OPEN_THREADS,
 		     err) ||
 	    pool_new(&self->closer, "close", CLOSE_THREADS, CLOSE_THREADS,

@@ -14,6 +14,7 @@ from blockcase import Case, Sparse
 import make_vhd
 import make_vhdx
 import make_vmdk
+from vmdk_multi import split_of, text_disk
 from vmdk_recipe import single, stream
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
@@ -25,7 +26,8 @@ TRIES = 4   # on a busy machine requests may wait for one another by chance
 KIB, MIB = 1 << 10, 1 << 20
 
 # For each case: steps of "requests trips KiB", in which the bytes are rounded
-# up; "*" is not compared. stat, open, read at the start, read in the middle.
+# up; "*" is not compared, "-4" is at most 4. stat, open, read at the start,
+# read in the middle.
 TABLE = {
     # The size is in the listing.
     "raw": ("0 0 0", "0 0 0", "1 1 64", "1 1 64"),
@@ -35,12 +37,13 @@ TABLE = {
     "vhd/good-dynamic-header-far": ("1 1 67", "2 1 195", "1 1 64", "1 1 64"),
     # Without a sound footer at the end the copy is needed.
     "vhd/warn-tail-damaged": ("2 2 132", "2 1 132", "1 1 64", "1 1 64"),
-    # The identifier, headers and region tables (320 KiB), then metadata.
-    "vhdx/good-dynamic": ("2 2 512", "3 2 640", "2 2 192", "0 0 0"),
-    "vhdx/good-fixed": ("2 2 512", "3 2 640", "2 2 192", "1 1 64"),
-    "vhdx/good-block-256m": ("2 2 512", "3 2 640", "1 1 128", "0 0 0"),
+    # The identifier, headers and region tables (320 KiB), then metadata; to
+    # open it, where metadata and block table are likely to be with the rest.
+    "vhdx/good-dynamic": ("2 2 512", "4 1 768", "1 1 64", "0 0 0"),
+    "vhdx/good-fixed": ("2 2 512", "4 1 768", "1 1 64", "1 1 64"),
+    "vhdx/good-block-256m": ("2 2 512", "4 1 768", "0 0 0", "0 0 0"),
     # The log, and what it changes, is read too.
-    "vhdx/log-single": ("4 4 1664", "5 4 1792", "2 2 192", "1 1 64"),
+    "vhdx/log-single": ("4 4 1664", "7 4 2048", "2 2 192", "1 1 64"),
     "vmdk/good-sparse": ("1 1 128", "2 1 256", "1 1 64", "0 0 0"),
     "vmdk/good-stream-front": ("1 1 128", "2 1 133", "1 1 65", "0 0 0"),
     # Here the tables lie one page before the footer.
@@ -48,6 +51,25 @@ TABLE = {
     "vmdk/big-front": ("1 1 128", "2 1 *", "1 1 65", "1 1 65"),
     "vmdk/good-stream-capacity-late": ("2 2 143", "2 1 143", "1 1 65",
                                        "0 0 0"),
+    # The descriptor, a listing, what all extents begin with.
+    "vmdk/split-48": ("50 3 *", "50 3 *", "1 1 64", "1 1 64"),
+    "vmdk/good-split-sparse": ("5 3 *", "5 3 *", "1 1 64", "0 0 0"),
+    # Streams are opened by their ends, too. One is shorter than a page.
+    "vmdk/good-split-stream": ("* 4 *", "* 4 *", "1 1 65", "* * *"),
+    # One extent is asked for by itself.
+    "vmdk/good-flat": ("2 2 *", "2 2 *", "1 1 64", "1 1 64"),
+    # The child, a listing, the parent; then the likeliest of the others, 16
+    # at a time.
+    "vmdk/good-delta": ("5 3 *", "5 3 *", "1 1 64", "* * *"),
+    "vmdk/good-delta-chain": ("7 4 *", "7 4 *", "1 1 64", "* * *"),
+    "vmdk/good-delta-deep": ("* 5 *", "* 5 *", "1 1 64", "* * *"),
+    "vmdk/good-delta-split": ("* 3 *", "* 3 *", "1 1 64", "* * *"),
+    "vhd/good-diff": ("* 4 *", "5 3 *", "* * *", "* * *"),
+    "vhd/good-diff-chain": ("* 4 *", "7 3 *", "* * *", "* * *"),
+    "vhd/good-diff-by-id": ("* 4 *", "8 3 *", "* * *", "* * *"),
+    "vhdx/good-diff": ("* 4 *", "9 3 *", "* * *", "* * *"),
+    "vhdx/good-diff-chain": ("* 4 *", "12 3 *", "* * *", "* * *"),
+    "vhdx/good-diff-by-id": ("* -5 *", "* -4 *", "* * *", "* * *"),
 }
 
 
@@ -55,6 +77,12 @@ def big_stream(name, layout):
     """A stream of some MiB, so that its ends lie apart."""
     grains = list(range(0, 600, 5))
     return single(name, stream(name, 600 * 128, grains, layout=layout))
+
+
+def split(count):
+    """A disk of many extents."""
+    lines, files, raw, _ = split_of("split", [(1024, [0, 7])] * count)
+    return text_disk("split", lines, "twoGbMaxExtentSparse", files, raw)
 
 
 def find_case(module, name):
@@ -76,10 +104,16 @@ def cost(folder, key):
                           -(-int(step[3]) // KIB)] for step in steps]
 
 
+def matches(number, pattern):
+    """As in TABLE."""
+    return pattern in ("*", str(number)) or (
+        pattern.startswith("-") and number <= int(pattern[1:]))
+
+
 def fits(got, want):
     """got as lists of numbers, want as in TABLE."""
     return len(got) == len(want) and all(
-        pattern in ("*", str(number))
+        matches(number, pattern)
         for step, text in zip(got, want)
         for number, pattern in zip(step, text.split()))
 
@@ -100,6 +134,8 @@ def check_table(folder):
         os.makedirs(place)
         if name == "raw":
             case = Case("raw", {"disk.raw": Sparse(4 * MIB)})
+        elif name.startswith("vmdk/split-"):
+            case = split(int(name[11:]))
         elif name.startswith("vmdk/big-"):
             case = big_stream(name[5:], name[9:])
         else:

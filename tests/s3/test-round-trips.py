@@ -2,27 +2,35 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the vmiefs authors
 """What opening costs over a network, by the server's log: at most four round
-trips for any container, and `ls -l` of 1,000 that nobody has opened yet at
-most one request for each, two for VHDX, beyond the listing."""
+trips for any container, its extents and parents included, with right bytes;
+and `ls -l` of 1,000 that nobody has opened yet at most one request for each,
+two for VHDX, beyond the listing."""
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [os.path.join(HERE, ".."), os.path.join(HERE, "../cmd")]
+sys.path[:0] = [os.path.join(HERE, where) for where in ("..", "../cmd",
+                                                        "../format")]
 # pylint: disable=wrong-import-position
+import make_vhd  # noqa: E402
+import make_vhdx  # noqa: E402
+import make_vmdk  # noqa: E402
 import tap  # noqa: E402
+from blockcase import Sparse  # noqa: E402
 from containers import KINDS, convert, make_ova, make_raw  # noqa: E402
 from control import Server  # noqa: E402
 from images import MIB, run  # noqa: E402
 from mounted import Mount, need_mounts  # noqa: E402
+from vmdk_multi import split_of, text_disk  # noqa: E402
 
 LARGE = 96 << 30  # bytes of the disk whose tables are large
 MANY = 1000
+CROWD = 1100  # files beside a split disk: more than one page of a listing
 OPEN_MOST = 4
+TRIES = 3  # on a busy machine requests may wait for one another by chance
 LIST_MOST = {"dynamic.vhdx": 2, "fixed.vhdx": 2}  # others: 1
 
 
@@ -41,14 +49,39 @@ def make_library(top):
             where = os.path.join(store, f"{os.path.basename(raw)}-{kind}")
             os.makedirs(where)
             convert(raw, where, kind)
-    chain, ova = os.path.join(store, "chain"), os.path.join(store, "ova")
-    shutil.copytree(os.path.join(store, "small-sparse.vmdk"), chain)
-    run("qemu-img", "create", "-q", "-f", "vmdk", "-b", "sparse.vmdk", "-F",
-        "vmdk", os.path.join(chain, "child.vmdk"), cwd=chain)
+    ova = os.path.join(store, "ova")
     os.mkdir(ova)
     make_ova(os.path.join(ova, "app.ova"),
              [os.path.join(store, "small-stream.vmdk/stream.vmdk")], 24 * MIB)
     return store
+
+
+def split_case(count):
+    """A disk of many extents."""
+    lines, files, raw, _ = split_of("split", [(1024, [0, 7])] * count)
+    return text_disk("split", lines, "twoGbMaxExtentSparse", files, raw)
+
+
+def make_cases(store):
+    """Disks of several files: what is opened, and what it reads as."""
+    expected = {}
+    cases = {"vmdk-split-48": split_case(48), "vmdk-crowd": split_case(40)}
+    for i in range(CROWD):
+        cases["vmdk-crowd"].files[f"split-s000-{i:04}"] = Sparse(0)
+    for module, names in (
+            (make_vmdk, ("good-split-stream", "good-delta",
+                         "good-delta-chain", "good-delta-split",
+                         "good-delta-over-flat")),
+            (make_vhd, ("good-diff", "good-diff-chain", "good-diff-by-id")),
+            (make_vhdx, ("good-diff", "good-diff-chain"))):
+        kind = module.__name__[5:]
+        cases.update({f"{kind}-{case.name}": case for case in module.cases()
+                      if case.name in names})
+    for name, case in cases.items():
+        os.mkdir(os.path.join(store, name))
+        path = case.save(os.path.join(store, name))
+        expected[f"{name}/{os.path.basename(path)}.raw"] = case.raw
+    return expected
 
 
 def requests_of(server):
@@ -68,25 +101,56 @@ def round_trips(entries):
     return max((depth for _, depth in depths), default=0)
 
 
-def check_open(server, top, store):
-    """Open each container; finding its name is not counted."""
-    names = {name: f"{name}/{name.split('-')[1]}.raw"
-             for name in os.listdir(store) if "-" in name}
-    names.update({"ova": "ova/app.ova/stream.vmdk.raw",
-                  "chain": "chain/child.vmdk.raw"})
-    for what, name in sorted(names.items()):
-        most = OPEN_MOST * (2 if what == "chain" else 1)
-        with Mount(top, "s3://open", "endpoint=" + server.url(), "ttl=3600",
-                   "addressing=path", level="warning") as mount:
-            server.reset()
-            server.rules({"do": "latency", "ms": 200, "count": None})
-            with open(mount.path(f"disks/{name}"), "rb", 0):
-                entries = server.log(op="get") + server.log(op="head")
-            trips = round_trips(entries)
-            tap.ok(0 < trips <= most, f"open {what}: {trips} round trips, at "
-                   f"most {most} ({len(entries)} requests)",
-                   "\n".join(requests_of(server)))
+def repeated(entries):
+    """Those that were asked for more than once."""
+    lines = sorted(f"{e['key']} {e['range']} {e['status']}" for e in entries)
+    return [line for line, next_line in zip(lines, lines[1:])
+            if line.split()[:2] == next_line.split()[:2]]
+
+
+def is_lookup(entry, name):
+    """Does the request only find out that the name is there?"""
+    return "max-keys=1&" in entry["query"] or (
+        entry["op"] == "head" and name.startswith(entry["key"]))
+
+
+def open_cold(server, top, name, raw):
+    """Look at a container, open and read it: the requests until it was open,
+    without those for finding its name."""
+    with Mount(top, "s3://open", "endpoint=" + server.url(), "ttl=3600",
+               "addressing=path", level="warning") as mount:
+        server.reset()
+        server.rules({"do": "latency", "ms": 200, "count": None})
+        with open(mount.path(f"disks/{name}"), "rb", 0) as file:
+            entries = [e for e in server.log() if not is_lookup(e, name)]
             server.rules()
+            if raw:
+                same = file.read() == raw.read(0, raw.size)
+                tap.ok(same, f"{name}: its bytes are right")
+    return entries
+
+
+def check_open(server, top, name, raw):
+    """Chance can only make trips more, so the best of some tries counts."""
+    for _ in range(TRIES):
+        entries = open_cold(server, top, name, raw)
+        trips = round_trips(entries)
+        if trips <= OPEN_MOST:
+            break
+    tap.ok(0 < trips <= OPEN_MOST, f"open {name}: {trips} round trips, "
+           f"at most {OPEN_MOST} ({len(entries)} requests)",
+           "\n".join(f"{e['op']} {e['key']} {e['range']} {e['query']}"
+                     for e in entries))
+
+
+def check_opens(server, top, store):
+    """Each container, by the names in its folder."""
+    names = {f"{name}/{name.split('-')[1]}.raw": None
+             for name in os.listdir(store) if "-" in name}
+    names["ova/app.ova/stream.vmdk.raw"] = None
+    names.update(make_cases(store))
+    for name, raw in sorted(names.items()):
+        check_open(server, top, name, raw)
 
 
 def check_list(server, top, store):
@@ -97,7 +161,7 @@ def check_list(server, top, store):
         bucket = os.path.join(top, "root", kind.replace(".", "-"))
         os.mkdir(bucket)
         for i in range(MANY):
-            os.link(os.path.join(store, "small", kind),
+            os.link(os.path.join(store, f"small-{kind}", kind),
                     os.path.join(bucket, f"disk-{i:04d}.{kind}"))
         with Mount(top, "s3://" + os.path.basename(bucket), "ttl=3600",
                    "endpoint=" + server.url(), "addressing=path",
@@ -110,7 +174,7 @@ def check_list(server, top, store):
             most = MANY * LIST_MOST.get(kind, 1)
             gets = server.log(op="get")
             tap.ok(len(gets) <= most, f"{len(gets)} GETs, at most {most}",
-                   "\n".join(e["range"] for e in gets[:10]))
+                   "\n".join(repeated(gets)[:20]))
             others = [e for e in server.log() if e["op"] != "get"]
             tap.ok(len(others) <= 2, "beyond the listing",
                    "\n".join(requests_of(server)[:10]))
@@ -122,7 +186,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="vmiefs-test.") as top:
         store = make_library(top)
         with Server(os.path.join(top, "root")) as server:
-            check_open(server, top, store)
+            check_opens(server, top, store)
             check_list(server, top, store)
     return tap.done()
 
