@@ -172,6 +172,11 @@ static void explain_handshake(struct transfer *t, const char *host)
 	const char *cause = strstr(t->curl_text, noise);
 
 	cause = cause ? cause + strlen(noise) : t->curl_text;
+	if (strstr(cause, "wrong version number")) {
+		error_set(&t->error, ERR_NETWORK, "%s: what answers there is "
+			  "not TLS; is it http:// and not https://?", host);
+		return;
+	}
 	error_set(&t->error, ERR_NETWORK, "%s: no agreement on TLS: %s", host,
 		  cause);
 }

@@ -18,6 +18,7 @@ import os
 import re
 import sys
 import threading
+import time
 import urllib.parse
 
 import sigv4
@@ -153,11 +154,19 @@ def sync(client, top, bucket, state_path):
 
 
 def drop(client, bucket):
-    """Delete all and the bucket."""
-    with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-        all_of(pool, client.ask, [("DELETE", f"/{bucket}/{key}")
-                                  for key in client.keys_of(bucket)])
-    client.ask("DELETE", f"/{bucket}")
+    """Delete all and the bucket. Swift, when it is busy, takes a while until
+    it knows what it has."""
+    for last in (False,) * 20 + (True,):
+        with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+            all_of(pool, client.ask, [("DELETE", f"/{bucket}/{key}")
+                                      for key in client.keys_of(bucket)])
+        try:
+            client.ask("DELETE", f"/{bucket}")
+            return
+        except OSError:
+            if last:
+                raise
+        time.sleep(0.5)
 
 
 def main():
