@@ -40,6 +40,12 @@ struct mount_line {
 	  .argument = argument_, .fallback = "4294967295",                     \
 	  .fallback_text = otherwise_, .since = "0.1", .help = help_ }
 
+#define CHOICE(name_, member_, choices_, argument_, fallback_, help_)          \
+	{ .name = name_, .form = OPTION_MOUNT, .type = OPTION_CHOICE,          \
+	  .offset = AT(member_), .choices = choices_,                          \
+	  .argument = argument_, .fallback = fallback_, .since = "0.1",        \
+	  .help = help_ }
+
 #define KERNEL(name_, help_)                                                   \
 	{ .name = name_, .form = OPTION_MOUNT, .type = OPTION_LIST,            \
 	  .offset = AT(kernel), .since = "0.1",                                \
@@ -50,6 +56,8 @@ struct mount_line {
 	{ .name = name_, .form = OPTION_MOUNT, .type = OPTION_IGNORED }
 
 static const char *const vhd_sizes[] = { "current", "chs", NULL };
+static const char *const levels[] = { "fast", "small", "smallest", NULL };
+static const char *const subformats[] = { "dynamic", "fixed", NULL };
 
 static const struct option_row mount_rows[] = {
 	{ .name = "foreground", .form = OPTION_LONG, .letter = 'f',
@@ -70,6 +78,8 @@ static const struct option_row mount_rows[] = {
 	FLAG("allow_other", allow_other, "let other users see the mount"),
 	FLAG("allow_root", allow_root, "let root see the mount"),
 	FLAG("auto_unmount", auto_unmount, "unmount when the daemon dies"),
+	CHOICE("compression", compression, levels, "LEVEL", "fast",
+	       "of VMDK files that are written"),
 	ID("control-gid", control_gid, "GID", "none",
 	   "let this group use control/"),
 	VALUE("fsname", OPTION_TEXT, fsname, "NAME", NULL, NULL, 0, 0,
@@ -81,6 +91,7 @@ static const struct option_row mount_rows[] = {
 	VALUE("memory", OPTION_BYTES, memory_bytes, "SIZE", "256M", "bytes",
 	      16 << 20, UINT64_C(1) << 44,
 	      "bound of caches, buffers and tables over all open disks"),
+	FLAG("overwrite", can_overwrite, "allow to replace objects"),
 	VALUE("probe-timeout", OPTION_DURATION, probe_ms, "TIME", "30",
 	      "seconds", 100, 3600000,
 	      "how long stat(2) and open(2) wait for a container to be "
@@ -88,7 +99,16 @@ static const struct option_row mount_rows[] = {
 	VALUE("readahead", OPTION_NUMBER, readahead_kib, "KIB", "1024", "KiB",
 	      0, 65536, "read-ahead of the kernel with kernel-cache; above "
 			"128 only for root"),
+	FLAG("require-size", require_size,
+	     "complete only files whose size was set before by ftruncate(2) "
+	     "or fallocate(2)"),
 	FLAG("ro", is_read_only, "mount read-only"),
+	{ .name = "scratch", .form = OPTION_MOUNT, .type = OPTION_TEXT,
+	  .offset = AT(scratch), .argument = "DIR",
+	  .fallback_text = "/var/tmp/vmiefs-UID", .since = "0.1",
+	  .help = "where bytes wait that are written out of order" },
+	VALUE("scratch-size", OPTION_BYTES, scratch_bytes, "SIZE", "16G",
+	      "bytes", 0, UINT64_C(1) << 50, "bound of what lies there"),
 	FLAG("service", is_service, "the source is a directory of buckets"),
 	{ .name = "threads", .form = OPTION_MOUNT, .type = OPTION_NUMBER,
 	  .offset = AT(threads), .max = 1024,
@@ -100,12 +120,16 @@ static const struct option_row mount_rows[] = {
 	      86400000, "how long names and attributes are trusted"),
 	ID("uid", uid, "UID", "who mounts", "owner of all files"),
 	VALUE("umask", OPTION_OCTAL, umask, "MASK", "0", NULL, 0, 0777,
-	      "permission bits taken from modes 0444 and 0555"),
+	      "permission bits taken from all modes"),
+	CHOICE("vhd", vhd, subformats, "KIND", "dynamic",
+	       "kind of VHD files that are written"),
 	{ .name = "vhd-size", .form = OPTION_MOUNT, .type = OPTION_CHOICE,
 	  .offset = AT(vhd_size),
 	  .choices = vhd_sizes, .argument = "WHICH", .fallback = "current",
 	  .since = "0.1", .help = "which of a VHD footer's two sizes the "
 				  "disk has" },
+	CHOICE("vhdx", vhdx, subformats, "KIND", "dynamic",
+	       "kind of VHDX files that are written"),
 
 	KERNEL("dev", "allow device files (root only)"),
 	KERNEL("exec", "allow to run programs"),

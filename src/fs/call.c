@@ -22,6 +22,7 @@
 #include "fs/clock.h"
 
 #define GRACE_MS 200
+#define ASKED_MS 500 /* for what was asked to end: together below a second */
 
 static void free_call(struct call *call)
 {
@@ -195,13 +196,31 @@ static struct call *find_due(struct server *server, int64_t now, int64_t *next)
 /* End a call for which this has a reference, and its work. */
 static void abort_call(struct call *call, int errnum)
 {
+	void (*interrupt)(struct call *) = atomic_load(&call->interrupt);
 	struct disk_read *read;
 
+	if (interrupt)
+		interrupt(call);
 	call_fail(call, errnum);
 	read = atomic_load(&call->read);
 	if (read)
 		disk_read_cancel(read);
 	call_unref(call);
+}
+
+/* What can end by itself gets the time to tell how far it came. */
+static bool ask_to_end(struct call *call)
+{
+	void (*interrupt)(struct call *) = atomic_load(&call->interrupt);
+
+	if (!interrupt || call->was_asked)
+		return false;
+	call->was_asked = true;
+	atomic_store(&call->interrupted_ns,
+		     clock_ns() + (ASKED_MS - GRACE_MS) * NS_PER_MS);
+	interrupt(call);
+	call_unref(call);
+	return true;
 }
 
 /* Answer all that are due; when to look again, INT64_MAX for never. */
@@ -211,6 +230,8 @@ static int64_t answer_due(struct server *server)
 	struct call *call;
 
 	while ((call = find_due(server, clock_ns(), &next))) {
+		if (ask_to_end(call))
+			continue;
 		fs_count(server->fs, FS_INTERRUPTED, 1);
 		abort_call(call, EINTR);
 	}

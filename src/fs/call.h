@@ -26,6 +26,13 @@ struct call {
 	uint64_t offset;
 	int whence;
 	unsigned int attempts;
+	struct export_op op;          /* ops-write.c */
+	uint64_t done;                /* bytes that were written before op */
+	pid_t process;
+	bool is_setattr;
+	/* Asked to end the work soon, which then answers; NULL: the call is
+	 * answered without it. */
+	void (*_Atomic interrupt)(struct call *call);
 
 	/* The module's own. */
 	struct server *server;
@@ -33,6 +40,7 @@ struct call {
 	atomic_uint refs;
 	atomic_bool is_answered;
 	_Atomic(int64_t) interrupted_ns; /* when; 0 = not */
+	bool was_asked; /* the interrupter's: by interrupt() */
 	_Atomic(struct disk_read *) read;
 	struct ring active;
 };

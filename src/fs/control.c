@@ -20,6 +20,9 @@ static const char *const counter_names[FS_COUNTERS] = {
 	[FS_READS_FAILED] = "reads_failed",
 	[FS_INTERRUPTED] = "interrupted",
 	[FS_LOOKUPS] = "lookups",
+	[FS_WRITES] = "writes",
+	[FS_WRITE_BYTES] = "write_bytes",
+	[FS_WRITES_FAILED] = "writes_failed",
 };
 
 static int add_counters(struct fs *fs, json_t *object, struct error *err)
@@ -48,20 +51,23 @@ static int add_counters(struct fs *fs, json_t *object, struct error *err)
 	return containers_stats(fs->containers, object, err);
 }
 
-/* {"version", "fs": {...}, "engine": {...}, "store": {...}} */
+/* {"version", "fs": {...}, "engine": {...}, "store": {...},
+ * "writing": {...}} */
 static int fill_stats(struct fs *fs, json_t *stats, struct error *err)
 {
 	json_t *own = json_object(), *engine = json_object();
-	json_t *store = json_object();
+	json_t *store = json_object(), *writes = json_object();
 
 	if (json_object_set_new(stats, "version",
 				json_string(PACKAGE_VERSION)) ||
 	    json_object_set_new(stats, "fs", own) ||
 	    json_object_set_new(stats, "engine", engine) ||
-	    json_object_set_new(stats, "store", store))
+	    json_object_set_new(stats, "store", store) ||
+	    json_object_set_new(stats, "writing", writes))
 		return error_nomem(err);
 	if (add_counters(fs, own, err) ||
-	    engine_stats(fs->engine, engine, err))
+	    engine_stats(fs->engine, engine, err) ||
+	    exports_stats(fs->exports, writes, err))
 		return -1;
 	return store_stats(buckets_store(fs->buckets), store, err);
 }

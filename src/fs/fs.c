@@ -29,6 +29,48 @@ static void set_owner(struct fs *fs)
 	clock_gettime(CLOCK_REALTIME, &fs->started);
 }
 
+/* An object has appeared (or gone): list again. */
+static void note_published(void *arg, const struct bucket *bucket,
+			   const char *key)
+{
+	const char *slash = strrchr(key, '/');
+	char prefix[STORE_KEY_MAX + 2];
+	struct fs *fs = arg;
+
+	snprintf(prefix, sizeof(prefix), "%.*s",
+		 slash ? (int)(slash - key) + 1 : 0, key);
+	listings_drop(fs->listings, bucket->store, prefix);
+}
+
+static void note_failed(void *arg, const char *path, const struct error *err)
+{
+	struct fs *fs = arg;
+
+	fs_count(fs, FS_WRITES_FAILED, 1);
+	failures_add(fs->failures, "close", path, err, error_to_errno(err));
+}
+
+static int make_exports(struct fs *fs, struct error *err)
+{
+	const struct mount_options *o = fs->options;
+	const struct exports_options exports = {
+		.engine = fs->engine,
+		.scratch_dir = o->scratch,
+		.scratch_bytes = o->scratch_bytes,
+		.level = (enum packer_level)o->compression,
+		.vhd = o->vhd ? "fixed" : NULL,
+		.vhdx = o->vhdx ? "fixed" : NULL,
+		.require_size = o->require_size,
+		.published = note_published,
+		.failed = note_failed,
+		.arg = fs,
+	};
+
+	fs->is_writable = !o->is_read_only &&
+			  buckets_store(fs->buckets)->ops->create;
+	return exports_new(&fs->exports, &exports, err);
+}
+
 static int make_parts(struct fs *fs, struct error *err)
 {
 	const struct mount_options *o = fs->options;
@@ -54,7 +96,8 @@ static int make_parts(struct fs *fs, struct error *err)
 			 err) ||
 	    failures_new(&fs->failures, err))
 		return -1;
-	return containers_new(&fs->containers, &containers, err);
+	return containers_new(&fs->containers, &containers, err) ? -1 :
+	       make_exports(fs, err);
 }
 
 int fs_new(struct fs **out, const struct mount_options *options,
@@ -81,6 +124,7 @@ int fs_new(struct fs **out, const struct mount_options *options,
 void fs_stop(struct fs *fs)
 {
 	containers_stop(fs->containers);
+	exports_stop(fs->exports);
 }
 
 void fs_free(struct fs *fs)
@@ -89,6 +133,7 @@ void fs_free(struct fs *fs)
 		return;
 	pool_free(fs->pool);
 	pool_free(fs->seeks);
+	exports_free(fs->exports);
 	containers_free(fs->containers);
 	listings_free(fs->listings);
 	tree_free(fs->tree);
@@ -105,6 +150,8 @@ static mode_t control_mode(const struct fs *fs, mode_t mode)
 
 static mode_t mode_of(const struct fs *fs, const struct node *node)
 {
+	mode_t mode;
+
 	switch (node->kind) {
 	case NODE_CONTROL:
 		return S_IFDIR | control_mode(fs, 0700);
@@ -114,9 +161,11 @@ static mode_t mode_of(const struct fs *fs, const struct node *node)
 	case NODE_LOG_LEVEL:
 		return S_IFREG | control_mode(fs, 0600);
 	default:
-		if (node_is_dir(node))
-			return S_IFDIR | (0555 & ~fs->options->umask);
-		return S_IFREG | (0444 & ~fs->options->umask);
+		mode = node_is_dir(node) ? 0555 : 0444;
+		if (fs_can_overwrite(fs, node))
+			mode |= 0200;
+		return (node_is_dir(node) ? S_IFDIR : S_IFREG) |
+		       (mode & ~fs->options->umask);
 	}
 }
 
@@ -128,7 +177,8 @@ static bool is_control(const struct node *node)
 
 void fs_stat(const struct fs *fs, const struct node *node, struct stat *st)
 {
-	int64_t ns = node->mtime_ns;
+	int64_t ns = node->export ? export_mtime_ns(node->export) :
+				    node->mtime_ns;
 
 	memset(st, 0, sizeof(*st));
 	st->st_ino = node->ino;
@@ -139,6 +189,10 @@ void fs_stat(const struct fs *fs, const struct node *node, struct stat *st)
 	st->st_size = (off_t)node->size;
 	st->st_blocks = (blkcnt_t)node->blocks;
 	st->st_blksize = 128 << 10;
+	if (node->export) {
+		st->st_size = (off_t)export_size(node->export);
+		st->st_blocks = (st->st_size + 511) / 512;
+	}
 	st->st_mtim = fs->started;
 	if (ns) {
 		st->st_mtim.tv_sec = ns / NS_PER_S;

@@ -15,6 +15,7 @@
 #include "disk/engine.h"
 #include "fs/bucket.h"
 #include "fs/containers.h"
+#include "fs/exports.h"
 #include "fs/failures.h"
 #include "fs/listings.h"
 #include "fs/mount.h"
@@ -29,6 +30,9 @@ enum fs_counter {
 	FS_READS_FAILED,
 	FS_INTERRUPTED,  /* requests that their caller gave up */
 	FS_LOOKUPS,
+	FS_WRITES,
+	FS_WRITE_BYTES,
+	FS_WRITES_FAILED,
 	FS_COUNTERS,
 };
 
@@ -40,6 +44,8 @@ struct fs {
 	struct listings *listings;
 	struct containers *containers;
 	struct failures *failures;
+	struct exports *exports;
+	bool is_writable;   /* the store can be, and the mount may */
 	struct pool *pool;  /* lookups and listings */
 	struct pool *seeks; /* reading tables for SEEK_DATA and SEEK_HOLE */
 	uid_t uid, control_uid;
@@ -95,6 +101,31 @@ struct node *fs_disk_node(struct fs *fs, struct node *dir,
 struct node *fs_member_node(struct fs *fs, struct node *ova,
 			    struct known *known, size_t part,
 			    struct error *err);
+
+/* What a new file of this name in dir is to be. key has STORE_KEY_MAX + 2
+ * bytes, path STORE_KEY_MAX + 64 + NAME_SIZE; both are pointed at by args.
+ * *segment is the end of key. ERR_ARG with a sentence for a name that stands
+ * for nothing that can be made. */
+int fs_new_args(struct fs *fs, struct node *dir, const char *name, char *key,
+		char *path, const char **segment, struct export_args *args,
+		struct error *err);
+
+/* The same for an existing file. ERR_EXISTS where the mount has no right to
+ * replace it. */
+int fs_overwrite_args(struct fs *fs, const struct node *node, char *key,
+		      char *path, struct export_args *args,
+		      struct error *err);
+
+/* A reference to the node of a file being written. */
+struct node *fs_export_node(struct fs *fs, struct node *dir,
+			    const char *segment, struct export *export,
+			    struct error *err);
+
+/* The same for the name of one in dir, or NULL. */
+struct node *fs_find_new(struct fs *fs, struct node *dir, const char *name);
+
+/* May whoever owns the file write to it? */
+bool fs_can_overwrite(const struct fs *fs, const struct node *node);
 
 /* A reference to one of the fixed nodes: disks/, control/stats, ... NULL when
  * there is none of that name. */

@@ -30,9 +30,16 @@ struct mount_options {
 	unsigned int readahead_kib; /* -o readahead=: of the kernel */
 	unsigned int vhd_size;      /* -o vhd-size=: 0 current, 1 chs */
 
+	bool can_overwrite;       /* -o overwrite */
+	bool require_size;        /* -o require-size */
+	unsigned int compression; /* -o compression=: enum packer_level */
+	unsigned int vhd, vhdx;   /* -o vhd=, vhdx=: 0 dynamic, 1 fixed */
+	char *scratch;            /* -o scratch=: NULL = the default */
+	uint64_t scratch_bytes;   /* -o scratch-size= */
+
 	bool allow_other, allow_root, auto_unmount, is_read_only;
 	unsigned int uid, gid;    /* UINT32_MAX = of who mounts */
-	unsigned int umask;       /* bits taken from 0444 and 0555 */
+	unsigned int umask;       /* bits taken from all modes */
 	unsigned int control_gid; /* UINT32_MAX = none */
 	char *fsname;             /* NULL = the source */
 	char *kernel;             /* "nodev,noexec": passed to libfuse */

@@ -76,6 +76,11 @@ static bool refuse_stale(fuse_req_t req, const struct node *node)
 	return true;
 }
 
+static bool writes(int flags)
+{
+	return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
+}
+
 /* Refused by what is known already. True if it was answered. */
 static bool refuse_open(fuse_req_t req, struct node *node, int flags)
 {
@@ -83,10 +88,17 @@ static bool refuse_open(fuse_req_t req, struct node *node, int flags)
 	struct error err = { 0 };
 	const char *why = "";
 
-	if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC)) {
+	if (writes(flags) && !fs->is_writable) {
 		fuse_reply_err(req, EROFS);
 		return true;
 	}
+	if (node->kind == NODE_NEW) {
+		fuse_reply_err(req, export_is_visible(node->export) ? EBUSY :
+								      ESTALE);
+		return true;
+	}
+	if (flags & O_TRUNC)
+		return false;
 	err.kind = fs_part_error(node, &why);
 	if (err.kind == ERR_NONE)
 		return false;
@@ -176,8 +188,12 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		open_control(req, node, fi);
 		break;
 	default:
-		if (!refuse_open(req, node, fi->flags) &&
-		    !refuse_stale(req, node))
+		if (refuse_open(req, node, fi->flags) ||
+		    refuse_stale(req, node))
+			return;
+		if (writes(fi->flags))
+			open_for_writing(req, node, fi);
+		else
 			open_later(req, node, fi);
 	}
 }
@@ -238,6 +254,10 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 		read_text(req, handle, size, at);
 		return;
 	}
+	if (handle->export) {
+		read_export(req, handle, size, at);
+		return;
+	}
 	fs_count(server->fs, FS_READS, 1);
 	disk_bytes = disk_size(handle->disk);
 	size = min_u64(size, SERVER_READ_MAX);
@@ -284,6 +304,10 @@ void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
 	struct call *call;
 
 	(void)ino;
+	if (handle->export && (whence == SEEK_DATA || whence == SEEK_HOLE)) {
+		lseek_export(req, handle, offset, whence);
+		return;
+	}
 	if (!handle->disk || (whence != SEEK_DATA && whence != SEEK_HOLE)) {
 		fuse_reply_err(req, EINVAL);
 		return;
@@ -301,7 +325,8 @@ void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
 	call_queue(call, server->fs->seeks, lseek_run);
 }
 
-/* Only control/log-level can be written, and each write is a whole word. */
+/* Of files that are not being made only control/log-level can be written, and
+ * each write is a whole word. */
 void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size,
 	      off_t offset, struct fuse_file_info *fi)
 {
@@ -309,8 +334,10 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size,
 	struct strbuf text = { .max = 64 };
 	struct error err = { 0 };
 
-	(void)offset;
-	(void)fi;
+	if (handle_of(fi)->export) {
+		write_export(req, handle_of(fi), data, size, (uint64_t)offset);
+		return;
+	}
 	if (node->kind != NODE_LOG_LEVEL) {
 		fuse_reply_err(req, EROFS);
 		return;
@@ -327,16 +354,10 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size,
 		fuse_reply_write(req, size);
 }
 
-void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	(void)ino;
-	(void)fi;
-	fuse_reply_err(req, 0);
-}
-
 void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
+	release_export(handle_of(fi), true);
 	handle_unref(server_of(req), handle_of(fi));
 	fuse_reply_err(req, 0);
 }

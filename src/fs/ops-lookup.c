@@ -117,6 +117,12 @@ static void lookup_run(struct job *job)
 	struct node *node;
 
 	free(take_ptr(call->entry_text));
+	node = fs_find_new(fs, call->node, call->name);
+	if (node) {
+		answer_node(call, node);
+		call_unref(call);
+		return;
+	}
 	if (fs_find(fs, call->node, call->name, &call->entry,
 		    &call->entry_text, &err)) {
 		fail_lookup(call, &err);

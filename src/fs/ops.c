@@ -59,12 +59,14 @@ void handle_unref(struct server *server, struct handle *handle)
 	pthread_mutex_lock(&server->lock);
 	ring_remove(&handle->all);
 	pthread_mutex_unlock(&server->lock);
-	if (handle->opened)
+	release_export(handle, false);
+	if (handle->opened || handle->export)
 		fs_count(server->fs, FS_HANDLES, (uint64_t)-1);
 	containers_release(server->fs->containers, handle->opened);
 	listing_unref(handle->listing);
 	known_unref(handle->known);
 	node_unref(server->fs->tree, handle->node);
+	export_unref(handle->export);
 	free(handle->text);
 	free(handle);
 }
@@ -90,7 +92,7 @@ static bool is_control_file(const struct node *node)
 static double attr_seconds(const struct server *server,
 			   const struct node *node)
 {
-	if (is_control_file(node))
+	if (is_control_file(node) || node->kind == NODE_NEW)
 		return 0;
 	return node_is_dir(node) ? ttl_seconds(server) : FILE_ATTR_SECONDS;
 }
@@ -116,7 +118,8 @@ void server_entry(struct server *server, const struct node *node,
 	memset(entry, 0, sizeof(*entry));
 	stat_node(server, node, &entry->attr);
 	entry->ino = server_ino(server, node);
-	entry->entry_timeout = ttl_seconds(server);
+	entry->entry_timeout = node->kind == NODE_NEW ? 0 :
+						       ttl_seconds(server);
 	entry->attr_timeout = attr_seconds(server, node);
 }
 
@@ -205,10 +208,30 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino,
 	stat_node(server, node, &st);
 	if (fi && handle_of(fi)->text)
 		st.st_size = (off_t)handle_of(fi)->text_len;
+	if (fi && handle_of(fi)->export)
+		st.st_size = (off_t)export_size(handle_of(fi)->export);
 	fuse_reply_attr(req, &st, attr_seconds(server, node));
 }
 
-/* Only a control file can be "truncated", by open(O_TRUNC). */
+/* Times and modes are the store's: those who copy them (cp -p, rsync, tar)
+ * are told that it is well, and nothing happens. */
+static void set_nothing(fuse_req_t req, fuse_ino_t ino,
+			const struct stat *attr, int to_set,
+			struct fuse_file_info *fi)
+{
+	struct fs *fs = server_of(req)->fs;
+
+	if (!fs->is_writable)
+		fuse_reply_err(req, EROFS);
+	else if (to_set & FUSE_SET_ATTR_SIZE)
+		fuse_reply_err(req, EOPNOTSUPP);
+	else if ((to_set & FUSE_SET_ATTR_UID && attr->st_uid != fs->uid) ||
+		 (to_set & FUSE_SET_ATTR_GID && attr->st_gid != fs->gid))
+		fuse_reply_err(req, EPERM);
+	else
+		op_getattr(req, ino, fi);
+}
+
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr,
 		       int to_set, struct fuse_file_info *fi)
 {
@@ -219,13 +242,14 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr,
 			     FUSE_SET_ATTR_MTIME_NOW |
 			     FUSE_SET_ATTR_ATIME_NOW;
 
-	(void)attr;
-	(void)fi;
-	if (node->kind != NODE_LOG_LEVEL || (to_set & ~harmless)) {
+	if (to_set & FUSE_SET_ATTR_SIZE && fi && handle_of(fi)->export)
+		resize_export(req, handle_of(fi), (uint64_t)attr->st_size);
+	else if (node->kind != NODE_LOG_LEVEL)
+		set_nothing(req, ino, attr, to_set, fi);
+	else if (to_set & ~harmless)
 		fuse_reply_err(req, EROFS);
-		return;
-	}
-	op_getattr(req, ino, NULL);
+	else
+		op_getattr(req, ino, NULL); /* by open(O_TRUNC) */
 }
 
 /* There is no room for others' writing: as large as a bucket can be, and
@@ -282,23 +306,18 @@ static void refuse_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent,
 	fuse_reply_err(req, EROFS);
 }
 
-static void refuse_create(fuse_req_t req, fuse_ino_t parent,
-			  const char *name, mode_t mode,
-			  struct fuse_file_info *fi)
-{
-	fuse_reply_err(req, EROFS);
-}
-
 static void refuse_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
 			    const char *value, size_t size, int flags)
 {
-	fuse_reply_err(req, EROFS);
+	fuse_reply_err(req, server_of(req)->fs->is_writable ?
+			    EOPNOTSUPP : EROFS);
 }
 
 static void refuse_removexattr(fuse_req_t req, fuse_ino_t ino,
 			       const char *name)
 {
-	fuse_reply_err(req, EROFS);
+	fuse_reply_err(req, server_of(req)->fs->is_writable ?
+			    EOPNOTSUPP : EROFS);
 }
 
 static void op_releasedir(fuse_req_t req, fuse_ino_t ino,
@@ -317,9 +336,12 @@ const struct fuse_lowlevel_ops server_ops = {
 	.setattr = op_setattr,
 	.open = op_open,
 	.read = op_read,
+	.create = op_create,
 	.write = op_write,
+	.fallocate = op_fallocate,
 	.lseek = op_lseek,
 	.flush = op_flush,
+	.fsync = op_fsync,
 	.release = op_release,
 	.opendir = op_opendir,
 	.readdir = op_readdir,
@@ -335,7 +357,6 @@ const struct fuse_lowlevel_ops server_ops = {
 	.symlink = refuse_symlink,
 	.rename = refuse_rename,
 	.link = refuse_link,
-	.create = refuse_create,
 	.setxattr = refuse_setxattr,
 	.removexattr = refuse_removexattr,
 };

@@ -44,6 +44,9 @@ struct handle {
 	struct listing *listing; /* directories: a reference, or NULL */
 	struct known *known;     /* of an OVA's directory: a reference */
 	size_t prefetched;       /* entries whose probes were started */
+	struct export *export;   /* files being written: a reference */
+	bool is_closed;          /* export_close() was called */
+	atomic_bool was_killed;  /* who flushed it last */
 	char *text;              /* control files: as of open */
 	size_t text_len;
 };
@@ -84,6 +87,18 @@ extern const struct fuse_lowlevel_ops server_ops;
 /* How libfuse is to reach the kernel: see the .c. */
 extern const struct fuse_custom_io server_io;
 
+/* What ops-write.c does with a file being written. */
+void open_for_writing(fuse_req_t req, struct node *node,
+		      struct fuse_file_info *fi);
+void write_export(fuse_req_t req, struct handle *handle, const char *data,
+		  size_t size, uint64_t offset);
+void read_export(fuse_req_t req, struct handle *handle, size_t size,
+		 uint64_t offset);
+void resize_export(fuse_req_t req, struct handle *handle, uint64_t size);
+void lseek_export(fuse_req_t req, const struct handle *handle, off_t offset,
+		  int whence);
+void release_export(struct handle *handle, bool publish);
+
 /* The operations, by file. */
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
 void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
@@ -99,6 +114,12 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size,
 void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
 	      struct fuse_file_info *fi);
 void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void op_create(fuse_req_t req, fuse_ino_t parent, const char *name,
+	       mode_t mode, struct fuse_file_info *fi);
+void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
+		  off_t length, struct fuse_file_info *fi);
+void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
+	      struct fuse_file_info *fi);
 void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
 		 size_t size);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "fs/export.h"
 #include "fs/known.h"
 #include "fs/tree.h"
 
@@ -109,6 +110,8 @@ static struct node *copy_node(const struct node *wanted, uint64_t ino)
 		node->parent->refs++;
 	if (node->known)
 		known_ref(node->known);
+	if (node->export)
+		export_ref(node->export);
 	return node;
 }
 
@@ -156,6 +159,7 @@ static void drop_ref(struct tree *tree, struct node *node)
 
 		remove_node(tree, node);
 		known_unref(node->known);
+		export_unref(node->export);
 		free(node);
 		node = parent;
 	}
@@ -242,6 +246,7 @@ void tree_free(struct tree *tree)
 
 			tree->slots[i] = node->next;
 			known_unref(node->known);
+			export_unref(node->export);
 			free(node);
 		}
 	}
@@ -275,6 +280,7 @@ static size_t segment_length(const struct node *node)
 	case NODE_OBJECT:
 	case NODE_DISK:
 	case NODE_OVA:
+	case NODE_NEW:
 		return strlen(node->name);
 	default:
 		return 0;
@@ -311,6 +317,7 @@ void node_name(const struct node *node, char name[NAME_SIZE])
 	case NODE_OBJECT:
 	case NODE_DISK:
 	case NODE_OVA:
+	case NODE_NEW:
 		name_of_object(name, node->view, node->name, false);
 		return;
 	default:

@@ -33,8 +33,10 @@ enum node_kind {
 	NODE_DISK,      /* the raw disk in a container */
 	NODE_OVA,       /* an OVA as a directory */
 	NODE_MEMBER,    /* a disk or file in an OVA */
+	NODE_NEW,       /* a file being written (fs/export.h) */
 };
 
+struct export;
 struct known;
 
 struct node {
@@ -48,6 +50,7 @@ struct node {
 	int64_t mtime_ns;
 	uint64_t object_bytes; /* of the object; NODE_OBJECT, NODE_OVA */
 	struct known *known;   /* NODE_DISK, NODE_MEMBER: a reference */
+	struct export *export; /* NODE_NEW: a reference */
 	size_t index;          /* NODE_MEMBER: of known's parts */
 	const char *identity;  /* files, NODE_OVA: ETag or identity; else "" */
 	const char *name;      /* segment of the key, or the file's name */

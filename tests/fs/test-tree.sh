@@ -112,6 +112,8 @@ open disks/parts.vmdk.raw not-found 5 1" "control/errors: opens, no stats"
 same_file "$m/objects/bad.vmdk" "$tmp/store/bad.vmdk" \
 	"objects/ has its bytes all the same"
 
+unmount_vmiefs "$m"
+mount_vmiefs "$tmp/store" "$m" -o ro || exit
 for what in "touch $m/disks/new.vmdk.raw" "mkdir $m/disks/d" \
 	"rm -f $m/disks/vms/disk.img" "mv $f $m/disks/x.vmdk.raw" \
 	"ln -s x $m/disks/l" "chmod 600 $f" "truncate -s 0 $f" \

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the vmiefs authors
+ *
+ * What /proc tells of the thread that made a request. Thread-safe. */
+#ifndef VMIEFS_CALLER_H
+#define VMIEFS_CALLER_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* The process of a thread; 0 where that cannot be told. */
+pid_t caller_process(pid_t thread);
+
+/* Is it ending because a signal killed it? */
+bool caller_was_killed(pid_t thread);
+
+#endif

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the vmiefs authors
+ *
+ * What the files of a file being written share: export.c runs operations,
+ * export-put.c takes bytes and gives them, export-publish.c makes the object,
+ * exports.c is the table of all. */
+#ifndef VMIEFS_EXPORT_INTERNAL_H
+#define VMIEFS_EXPORT_INTERNAL_H
+
+#include <pthread.h>
+
+#include "common/error.h"
+#include "common/pool.h"
+#include "disk/container.h"
+#include "disk/pack.h"
+#include "fs/exports.h"
+#include "fs/opened.h"
+#include "fs/spool.h"
+
+#define BLANKS_MAX 1024 /* remembered */
+
+/* Set aside for each file: the write that waits for room. */
+#define EXPORT_WAIT_BYTES (1u << 20)
+
+/* An object of ours that holds nothing but zeroes. */
+struct blank {
+	const struct bucket *bucket;
+	char *key;
+	char etag[STORE_ETAG_MAX];
+	struct blank *next;
+};
+
+struct exports {
+	struct exports_options options;
+	struct scratch *scratch;
+	struct pool *pool;
+	pthread_mutex_t lock; /* of what follows; none is taken inside but an
+			       * export's own */
+	pthread_cond_t empty;
+	struct ring all;      /* until they have ended */
+	uint64_t serial;
+	struct blank *blanks;
+	unsigned int blank_count;
+	uint64_t published, failed, bytes_in, bytes_out; /* of ended ones */
+};
+
+struct export {
+	atomic_uint refs;
+	struct exports *exports;
+	struct ring in_all;       /* under the exports' lock */
+	char identity[24];
+
+	/* Fixed. */
+	struct bucket *bucket;
+	char *key, *path;
+	const struct format *format;
+	bool is_plain, is_readable;
+	bool is_new;              /* does not start from existing bytes */
+	int opener;
+	int64_t started_ns;
+	uint64_t size_max;        /* of such a disk */
+
+	pthread_mutex_t lock;     /* of what follows */
+	pthread_cond_t changed;
+	struct ring queue;        /* operations */
+	struct export_op *current;
+	bool is_running;          /* somebody uses what is below */
+	bool is_published, is_dirty;
+	bool is_closing, is_gone;
+	struct pack *cancellable; /* it is being finished */
+	uint64_t size;
+	int64_t mtime_ns;
+	struct error failure;     /* for ever */
+	struct job job;
+	struct export_op last;    /* of export_close() */
+	uint64_t in, out;         /* bytes: taken, and given to the store */
+	uint64_t spooled;         /* bytes that wait in the spool */
+
+	pthread_mutex_t room_lock; /* of what follows; innermost */
+	pthread_cond_t room;
+	bool has_room, awaits_room;
+
+	/* Of who has set is_running. */
+	struct pack *pack;        /* the stream, or NULL */
+	uint64_t streamed;        /* bytes of the disk that went into it */
+	struct spool *spool;      /* what lies behind those, or above base */
+	uint64_t last_end;        /* of the last write */
+	bool goes_back;           /* since the spool was last empty */
+	bool is_sparse;           /* gaps have turned out to be holes */
+	bool was_read;
+	bool has_data;            /* anything but holes was ever written */
+	uint64_t sized;           /* by the last resize; UINT64_MAX: none */
+	bool replaces;
+	bool has_base;            /* starts from an object ... */
+	struct object_info base;  /* ... this one: that is what is replaced */
+	uint64_t base_bytes;      /* its first so many bytes count */
+	struct opened *opened;    /* the base, when it was needed */
+	struct disk *disk;
+};
+
+/* export-put.c: in the thread that has set is_running. */
+
+/* Begin a stream for a new object. Blocks. */
+int export_begin_stream(struct export *export, uint64_t size,
+			struct error *err);
+int export_take(struct export *export, struct export_op *op,
+		struct error *err);
+int export_give(struct export *export, struct export_op *op,
+		struct error *err);
+int export_resize(struct export *export, uint64_t size, struct error *err);
+int export_zero(struct export *export, const struct export_op *op,
+		struct error *err);
+/* Everything that the spool holds, up to size, goes to the stream. */
+int export_drain(struct export *export, const struct export_op *op,
+		 struct error *err);
+/* Into the stream; waits for room. *taken (may be NULL) counts up. */
+int export_stream(struct export *export, const struct export_op *op,
+		  const void *data, uint64_t length, uint64_t *taken,
+		  struct error *err);
+int export_open_base(struct export *export, struct error *err);
+void export_close_base(struct export *export);
+
+/* export.c: give up is_running. */
+void export_stop_running(struct export *export);
+
+/* export-publish.c */
+int export_publish(struct export *export, const struct export_op *op,
+		   struct error *err);
+/* Drop the stream, waiting. */
+void export_drop_stream(struct export *export);
+
+/* export.c */
+bool export_is_busy(struct export *export); /* a second writer has to wait */
+
+/* exports.c */
+int exports_add(struct exports *exports, struct export *export,
+		struct error *err);
+void exports_note_blank(struct exports *exports, const struct export *export,
+			const char *etag);
+void exports_remove(struct exports *exports, struct export *export);
+
+#endif

@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the vmiefs authors
+ *
+ * Where the bytes of a file being written go, and where they are read again.
+ *
+ * A stream cannot know whether a gap is a hole or will be filled. So what lies
+ * behind a gap waits in the spool. A writer who has only ever gone forward
+ * when that is full leaves holes (cp --sparse, dd conv=sparse), and the stream
+ * goes on; one who has gone back jumps, and all waits until the end. */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/checked.h"
+#include "common/zeroes.h"
+#include "fs/export-internal.h"
+#include "fs/scratch.h"
+#include "format/writer.h"
+
+#define COPY_BYTES (256u << 10)
+
+/* What is kept to be seen again of a file that is open for reading, too. */
+#define KEEP_BYTES (1ull << 30)
+
+/* The spool is as good as full when not even one more write fits. */
+#define WINDOW_BYTES (SPOOL_MEMORY_BYTES - (1u << 20) - 8192)
+
+static const char *subformat_of(const struct export *export)
+{
+	const struct exports_options *options = &export->exports->options;
+
+	if (!strcmp(export->format->name, "vhd"))
+		return options->vhd;
+	if (!strcmp(export->format->name, "vhdx"))
+		return options->vhdx;
+	return NULL;
+}
+
+static int new_writer(struct writer **out, const struct export *export,
+		      uint64_t size, struct error *err)
+{
+	const char *slash = strrchr(export->key, '/');
+	struct write_args args = {
+		.name = slash ? slash + 1 : export->key,
+		.subformat = subformat_of(export),
+		.size = size,
+		.level = export->exports->options.level,
+		.budget = engine_budget(export->exports->options.engine),
+	};
+
+	return writer_new(out, export->format, &args, err);
+}
+
+int export_begin_stream(struct export *export, uint64_t size,
+			struct error *err)
+{
+	struct engine *engine = export->exports->options.engine;
+	struct sink_args args = { .replace = export->replaces };
+	struct writer *writer;
+	struct sink *sink;
+
+	if (new_writer(&writer, export, size, err))
+		return -1;
+	export->size_max = writer->size_max;
+	args.head_bytes = writer->head_bytes;
+	args.size = writer->object_bytes_max;
+	if (export->replaces)
+		args.if_match = export->base.etag;
+	if (store_create(&sink, export->bucket->store, export->key, &args,
+			 err)) {
+		writer_free(writer);
+		return -1;
+	}
+	if (pack_new(&export->pack, engine_pool(engine),
+		     engine_budget(engine), writer, sink, err)) {
+		sink_discard(sink);
+		writer_free(writer);
+		return -1;
+	}
+	export->streamed = 0;
+	return 0;
+}
+
+static void on_room(void *arg)
+{
+	struct export *export = arg;
+
+	pthread_mutex_lock(&export->room_lock);
+	export->awaits_room = false;
+	export->has_room = true;
+	pthread_cond_broadcast(&export->room);
+	pthread_mutex_unlock(&export->room_lock);
+}
+
+static bool is_cancelled(const struct export_op *op)
+{
+	return op && atomic_load(&op->is_cancelled);
+}
+
+static int wait_room(struct export *export, const struct export_op *op,
+		     struct error *err)
+{
+	bool asks;
+	int ret;
+
+	pthread_mutex_lock(&export->room_lock);
+	asks = !export->awaits_room;
+	export->awaits_room = true;
+	export->has_room = false;
+	pthread_mutex_unlock(&export->room_lock);
+	if (asks)
+		pack_when_room(export->pack, on_room, export);
+	pthread_mutex_lock(&export->room_lock);
+	while (!export->has_room && !is_cancelled(op))
+		pthread_cond_wait(&export->room, &export->room_lock);
+	ret = export->has_room ? 0 : -1;
+	pthread_mutex_unlock(&export->room_lock);
+	return ret ? error_set(err, ERR_CANCELLED, "was interrupted") : 0;
+}
+
+/* For stats. */
+static void note_progress(struct export *export)
+{
+	struct pack_progress progress = pack_progress(export->pack);
+
+	pthread_mutex_lock(&export->lock);
+	export->out = progress.out;
+	pthread_mutex_unlock(&export->lock);
+}
+
+int export_stream(struct export *export, const struct export_op *op,
+		  const void *data, uint64_t length, uint64_t *taken,
+		  struct error *err)
+{
+	const char *from = data;
+
+	while (length) {
+		size_t n;
+
+		if (pack_try_write(export->pack, from, length, &n, err))
+			return -1;
+		from += n;
+		length -= n;
+		export->streamed += n;
+		if (taken)
+			*taken += n;
+		note_progress(export);
+		if (length && wait_room(export, op, err))
+			return -1;
+	}
+	return 0;
+}
+
+static int stream_hole(struct export *export, uint64_t end, struct error *err)
+{
+	if (end <= export->streamed)
+		return 0;
+	if (pack_hole(export->pack, end - export->streamed, err))
+		return -1;
+	export->streamed = end;
+	return 0;
+}
+
+/* The next bytes of the spool, at most COPY_BYTES, which then go. */
+static int stream_stored(struct export *export, const struct export_op *op,
+			 const struct range *stored, char *buf,
+			 struct error *err)
+{
+	uint64_t at = stored->begin;
+
+	while (at < stored->end) {
+		size_t n = (size_t)min_u64(COPY_BYTES, stored->end - at);
+		uint64_t taken = 0;
+		int ret = spool_read(export->spool, at, buf, n, err) ||
+			  export_stream(export, op, buf, n, &taken, err);
+
+		if (taken && spool_forget(export->spool, at, taken, err))
+			return -1;
+		if (ret)
+			return -1;
+		at += n;
+	}
+	return 0;
+}
+
+/* The first range of the spool, with the hole in front of it. */
+static int drain_first(struct export *export, const struct export_op *op,
+		       char *buf, struct error *err)
+{
+	struct range all, stored;
+
+	ranges_find(spool_ranges(export->spool), 0, &all);
+	if (stream_hole(export, all.begin, err))
+		return -1;
+	while (spool_next_stored(export->spool, export->streamed, all.end,
+				 &stored)) {
+		if (stream_hole(export, stored.begin, err) ||
+		    stream_stored(export, op, &stored, buf, err))
+			return -1;
+	}
+	if (stream_hole(export, all.end, err))
+		return -1;
+	return spool_forget(export->spool, all.begin, all.end - all.begin,
+			    err);
+}
+
+/* Up to the first gap, or all. */
+static int drain(struct export *export, const struct export_op *op, bool all,
+		 struct error *err)
+{
+	AUTO_FREE char *buf = NULL;
+	struct range first;
+
+	while (ranges_find(spool_ranges(export->spool), 0, &first) &&
+	       (all || first.begin == export->streamed)) {
+		if (!buf)
+			buf = malloc(COPY_BYTES);
+		if (!buf)
+			return error_nomem(err);
+		if (drain_first(export, op, buf, err))
+			return -1;
+	}
+	return 0;
+}
+
+int export_drain(struct export *export, const struct export_op *op,
+		 struct error *err)
+{
+	return drain(export, op, true, err);
+}
+
+static uint64_t keep_bytes(const struct export *export)
+{
+	struct scratch_stats stats = scratch_stats(export->exports->scratch);
+
+	return min_u64(KEEP_BYTES, stats.limit / 2);
+}
+
+/* After something went to the spool: what can go on? */
+static int settle(struct export *export, const struct export_op *op,
+		  struct error *err)
+{
+	uint64_t bytes = spool_bytes(export->spool);
+	struct error own = { 0 };
+	bool all = false;
+
+	if (export->has_base)
+		return 0;
+	if (export->is_readable) {
+		if (export->goes_back || export->was_read ||
+		    bytes < keep_bytes(export))
+			return 0;
+		all = true;
+	} else if (!export->goes_back &&
+		   (export->is_sparse || bytes > WINDOW_BYTES)) {
+		all = export->is_sparse = true;
+	}
+	if (drain(export, op, all, &own)) {
+		/* The bytes themselves are safe in the spool. */
+		if (own.kind == ERR_CANCELLED && is_cancelled(op))
+			return 0;
+		*err = own;
+		return -1;
+	}
+	return 0;
+}
+
+/* The file has changed, and is at least so large. */
+static void note_change(struct export *export, uint64_t end, uint64_t bytes)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	pthread_mutex_lock(&export->lock);
+	export->size = max_u64(export->size, end);
+	export->mtime_ns = now.tv_sec * 1000000000ll + now.tv_nsec;
+	export->is_dirty = true;
+	export->in += bytes;
+	export->spooled = spool_bytes(export->spool);
+	pthread_mutex_unlock(&export->lock);
+}
+
+static int check_end(const struct export *export, uint64_t end,
+		     struct error *err)
+{
+	if (end <= export->size_max)
+		return 0;
+	return error_set(err, ERR_LIMIT, "a %s disk has at most %llu bytes",
+			 export->format->name,
+			 (unsigned long long)export->size_max);
+}
+
+static int is_streamed(const struct export *export, struct error *err)
+{
+	return error_set(err, ERR_UNSUPPORTED, "the first %llu bytes have been "
+			 "packed while they came and cannot be changed or read "
+			 "again; write in ascending order, or open the file "
+			 "for reading and writing",
+			 (unsigned long long)export->streamed);
+}
+
+/* Does a write at this place go past the spool? */
+static bool is_next(const struct export *export, uint64_t at)
+{
+	if (!export->pack || export->has_base ||
+	    spool_ranges(export->spool)->count)
+		return false;
+	if (export->is_readable && !export->streamed)
+		return false;
+	return at == export->streamed ||
+	       (at > export->streamed && export->is_sparse);
+}
+
+/* A disk of zeroes is blank, however those came. */
+static void note_data(struct export *export, const void *data, size_t length)
+{
+	if (!export->has_data)
+		export->has_data = !is_all_zero(data, length);
+}
+
+int export_take(struct export *export, struct export_op *op,
+		struct error *err)
+{
+	uint64_t at = op->offset + op->taken, left = op->length - op->taken;
+	uint64_t before = op->taken;
+	int ret;
+
+	if (check_end(export, op->offset + op->length, err))
+		return -1;
+	note_data(export, op->data + op->taken, left);
+	if (is_next(export, at)) {
+		ret = stream_hole(export, at, err) ||
+		      export_stream(export, op, op->data + op->taken, left,
+				    &op->taken, err) ? -1 : 0;
+		export->last_end = op->offset + op->taken;
+		note_change(export, export->last_end, op->taken - before);
+		return ret;
+	}
+	if (!export->has_base && at < export->streamed)
+		return is_streamed(export, err);
+	if (!spool_ranges(export->spool)->count)
+		export->goes_back = false;
+	if (at < export->last_end)
+		export->goes_back = true;
+	if (spool_write(export->spool, at, op->data + op->taken, left, err))
+		return -1;
+	op->taken = op->length;
+	export->last_end = at + left;
+	note_change(export, at + left, left);
+	return settle(export, op, err);
+}
+
+size_t export_try_write(struct export *export, uint64_t offset,
+			const void *data, size_t length)
+{
+	struct error err = { 0 };
+	uint64_t end;
+	size_t n = 0;
+
+	pthread_mutex_lock(&export->lock);
+	if (export->is_running || export->failure.kind != ERR_NONE) {
+		pthread_mutex_unlock(&export->lock);
+		return 0;
+	}
+	export->is_running = true;
+	pthread_mutex_unlock(&export->lock);
+	if (is_next(export, offset) && offset == export->streamed &&
+	    add_u64(offset, length, &end) && end <= export->size_max &&
+	    !pack_try_write(export->pack, data, length, &n, &err) && n) {
+		export->streamed += n;
+		export->last_end = export->streamed;
+		note_data(export, data, n);
+		note_progress(export);
+		note_change(export, export->streamed, n);
+	}
+	export_stop_running(export);
+	return n;
+}
+
+/* Reading. */
+
+int export_open_base(struct export *export, struct error *err)
+{
+	struct engine *engine = export->exports->options.engine;
+	struct store *store = export->bucket->store;
+	struct container_options options = { 0 };
+	struct container *container;
+
+	if (export->disk)
+		return 0;
+	if (export->is_plain || !strcmp(export->format->name, "raw")) {
+		if (opened_from_object(&export->opened, engine, store,
+				       export->key, &export->base, err))
+			return -1;
+	} else if (container_open(&container, engine, store, export->key,
+				  &export->base, &options, err) ||
+		   opened_from_container(&export->opened, engine, container,
+					 err)) {
+		return -1;
+	}
+	if (opened_disk(&export->disk, export->opened, 0, err)) {
+		export_close_base(export);
+		return -1;
+	}
+	export->base_bytes = min_u64(export->base_bytes,
+				     disk_size(export->disk));
+	return 0;
+}
+
+void export_close_base(struct export *export)
+{
+	export->disk = NULL;
+	if (export->opened && opened_unref(export->opened))
+		opened_close(export->opened);
+	export->opened = NULL;
+}
+
+static int give_base(struct export *export, uint64_t offset, char *buf,
+		     uint64_t length, struct error *err)
+{
+	if (!export->has_base || offset >= export->base_bytes)
+		return 0;
+	if (export_open_base(export, err))
+		return -1;
+	if (offset >= export->base_bytes)
+		return 0;
+	return disk_read(export->disk, offset, buf,
+			 min_u64(length, export->base_bytes - offset), err);
+}
+
+int export_give(struct export *export, struct export_op *op,
+		struct error *err)
+{
+	uint64_t at = op->offset, end;
+	struct range range;
+
+	op->taken = 0;
+	if (at >= export->size)
+		return 0;
+	end = at + min_u64(op->length, export->size - at);
+	if (!export->has_base && at < export->streamed)
+		return is_streamed(export, err);
+	export->was_read = true;
+	memset(op->data, 0, end - at);
+	if (give_base(export, at, op->data, end - at, err))
+		return -1;
+	while (ranges_find(spool_ranges(export->spool), at, &range) &&
+	       range.begin < end) {
+		uint64_t from = max_u64(range.begin, at);
+		uint64_t to = min_u64(range.end, end);
+
+		if (spool_read(export->spool, from,
+			       op->data + (from - op->offset), to - from, err))
+			return -1;
+		at = to;
+	}
+	op->taken = end - op->offset;
+	return 0;
+}
+
+/* Sizes and holes. */
+
+static int start_over(struct export *export, struct error *err)
+{
+	export_drop_stream(export);
+	return export_begin_stream(export, WRITE_SIZE_UNKNOWN, err);
+}
+
+static int shrink(struct export *export, uint64_t size, struct error *err)
+{
+	uint64_t end = ranges_end(spool_ranges(export->spool));
+
+	if (export->has_base) {
+		export->base_bytes = min_u64(export->base_bytes, size);
+	} else if (size < export->streamed) {
+		if (size)
+			return is_streamed(export, err);
+		if (start_over(export, err))
+			return -1;
+	}
+	if (!size)
+		export->has_data = false;
+	export->last_end = min_u64(export->last_end, size);
+	if (end > size &&
+	    spool_forget(export->spool, size, end - size, err))
+		return -1;
+	pthread_mutex_lock(&export->lock);
+	export->size = size;
+	pthread_mutex_unlock(&export->lock);
+	return 0;
+}
+
+int export_resize(struct export *export, uint64_t size, struct error *err)
+{
+	if (check_end(export, size, err))
+		return -1;
+	if (size < export->size && shrink(export, size, err))
+		return -1;
+	export->sized = size;
+	note_change(export, size, 0);
+	return 0;
+}
+
+int export_zero(struct export *export, const struct export_op *op,
+		struct error *err)
+{
+	uint64_t end = op->offset + op->length;
+
+	if (op->grows && end > export->size &&
+	    export_resize(export, end, err))
+		return -1;
+	end = min_u64(end, export->size);
+	if (op->offset >= end)
+		return 0;
+	if (!export->has_base && op->offset < export->streamed)
+		return is_streamed(export, err);
+	note_change(export, end, 0);
+	if (export->has_base)
+		return spool_write_zeroes(export->spool, op->offset,
+					  end - op->offset, err);
+	return spool_forget(export->spool, op->offset, end - op->offset, err);
+}

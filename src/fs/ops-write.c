@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the vmiefs authors
+ *
+ * Files being written: from open to release. What a write gives to the
+ * pipeline without waiting is done at once; all else is an operation of the
+ * file (fs/export.h) that answers its request when it has ended.
+ *
+ * FLUSH comes for every close of every copy of a descriptor, also of those
+ * that the shell makes before the first byte, that children have, and that a
+ * killed process still holds. It publishes only if something was written, by
+ * the process that opened the file, which no signal has killed; all others
+ * just hear what has failed so far. Without such a flush RELEASE publishes,
+ * or drops the file after a killed writer. */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/checked.h"
+#include "fs/call.h"
+#include "fs/caller.h"
+
+#define PATH_BYTES (STORE_KEY_MAX + 64 + NAME_SIZE)
+
+/* Opening. */
+
+/* The kernel must neither cache what is written nor skip a flush. */
+static void open_directly(struct call *call, struct export *export)
+{
+	struct handle *handle = call->handle;
+
+	handle->export = export;
+	handle->is_direct = true;
+	call->fi.direct_io = 1;
+	call->fi.keep_cache = 0;
+	call->fi.noflush = 0;
+	fs_count(call->server->fs, FS_HANDLES, 1);
+	fs_count(call->server->fs, FS_OPENS, 1);
+}
+
+static void fail_open(struct call *call, const char *path,
+		      const struct error *err)
+{
+	struct fs *fs = call->server->fs;
+
+	fs_count(fs, FS_OPENS_FAILED, 1);
+	failures_add(fs->failures, "create", path, err, error_to_errno(err));
+	call_fail_with(call, err);
+}
+
+/* Answer CREATE with a new node, whose reference is given up. */
+static void reply_create(struct call *call, struct node *node)
+{
+	struct server *server = call->server;
+	struct tree *tree = server->fs->tree;
+	struct handle *handle = take_ptr(call->handle);
+	struct fuse_entry_param entry;
+
+	server_entry(server, node, &entry);
+	node_add_lookup(tree, node);
+	call->fi.fh = (uintptr_t)handle;
+	if (fuse_reply_create(call->req, &entry, &call->fi)) {
+		node_forget(tree, node, 1);
+		handle_unref(server, handle);
+	}
+	node_unref(tree, node);
+}
+
+/* Make the handle of a new file. */
+static struct node *attach_new(struct call *call, const char *segment,
+			       struct export *export, struct error *err)
+{
+	struct fs *fs = call->server->fs;
+	struct node *node = fs_export_node(fs, call->node, segment, export,
+					   err);
+
+	call->handle = node ? handle_new(call->server, node) : NULL;
+	if (call->handle)
+		return node;
+	error_nomem(err);
+	node_unref(fs->tree, node);
+	return NULL;
+}
+
+static void create_run(struct job *job)
+{
+	struct call *call = call_of_job(job);
+	struct fs *fs = call->server->fs;
+	char key[STORE_KEY_MAX + 2], path[PATH_BYTES];
+	struct export_args args = {
+		.is_readable = (call->fi.flags & O_ACCMODE) == O_RDWR,
+		.opener = call->process,
+	};
+	struct export *export = NULL;
+	struct node *node = NULL;
+	struct error err = { 0 };
+	const char *segment;
+
+	if (!fs_new_args(fs, call->node, call->name, key, path, &segment,
+			 &args, &err) &&
+	    !export_new(&export, fs->exports, &args, &err))
+		node = attach_new(call, segment, export, &err);
+	if (!node) {
+		fail_open(call, path, &err);
+		if (export)
+			export_close(export, false);
+	} else {
+		open_directly(call, export);
+		if (call_claim(call))
+			reply_create(call, node);
+		else
+			node_unref(fs->tree, node);
+	}
+	call_unref(call);
+}
+
+void op_create(fuse_req_t req, fuse_ino_t parent, const char *name,
+	       mode_t mode, struct fuse_file_info *fi)
+{
+	struct server *server = server_of(req);
+	struct call *call;
+
+	(void)mode;
+	if (!server->fs->is_writable) {
+		fuse_reply_err(req, EROFS);
+		return;
+	}
+	call = call_new(req);
+	if (!call)
+		return;
+	call->node = node_ref(server->fs->tree, server_node(server, parent));
+	call->name = strdup(name);
+	call->fi = *fi;
+	call->process = caller_process(fuse_req_ctx(req)->pid);
+	if (call->name) {
+		call_queue(call, server->fs->pool, create_run);
+	} else {
+		call_fail(call, ENOMEM);
+		call_unref(call);
+	}
+}
+
+static void open_run(struct job *job)
+{
+	struct call *call = call_of_job(job);
+	struct node *node = call->handle->node;
+	struct fs *fs = call->server->fs;
+	char key[STORE_KEY_MAX + 2], path[PATH_BYTES];
+	struct export_args args = {
+		.is_readable = (call->fi.flags & O_ACCMODE) == O_RDWR,
+		.keeps_bytes = !(call->fi.flags & O_TRUNC),
+		.opener = call->process,
+	};
+	struct export *export;
+	struct error err = { 0 };
+
+	if (fs_overwrite_args(fs, node, key, path, &args, &err) ||
+	    export_new(&export, fs->exports, &args, &err)) {
+		fs_note_stale(fs, node, &err);
+		fail_open(call, path, &err);
+	} else {
+		open_directly(call, export);
+		if (call_claim(call))
+			reply_handle(call->req, &call->fi,
+				     take_ptr(call->handle));
+	}
+	call_unref(call);
+}
+
+void open_for_writing(fuse_req_t req, struct node *node,
+		      struct fuse_file_info *fi)
+{
+	struct server *server = server_of(req);
+	struct handle *handle = handle_new(server, node);
+	struct call *call;
+
+	if (!handle) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	call = call_new(req);
+	if (!call) {
+		handle_unref(server, handle);
+		return;
+	}
+	call->handle = handle;
+	call->fi = *fi;
+	call->process = caller_process(fuse_req_ctx(req)->pid);
+	call_queue(call, server->fs->pool, open_run);
+}
+
+/* Operations of an open file. */
+
+static const char *name_of_op(const struct export_op *op)
+{
+	switch (op->kind) {
+	case EXPORT_READ:
+		return "read";
+	case EXPORT_RESIZE:
+		return "truncate";
+	case EXPORT_ZERO:
+		return "fallocate";
+	case EXPORT_PUBLISH:
+	case EXPORT_CHECK:
+		return "close";
+	default:
+		return "write";
+	}
+}
+
+/* Interrupted: the operation ends soon, and answers then. */
+static void interrupt_op(struct call *call)
+{
+	export_cancel(call->handle->export, &call->op);
+}
+
+/* What the request is to hear of an operation that went well. */
+static void reply_op(struct call *call)
+{
+	struct server *server = call->server;
+	struct export_op *op = &call->op;
+	struct stat st;
+
+	switch (op->kind) {
+	case EXPORT_WRITE:
+		fs_count(server->fs, FS_WRITE_BYTES, op->taken);
+		fuse_reply_write(call->req, call->done + op->taken);
+		break;
+	case EXPORT_READ:
+		fs_count(server->fs, FS_READ_BYTES, op->taken);
+		fuse_reply_buf(call->req, op->data, op->taken);
+		break;
+	case EXPORT_RESIZE:
+		if (!call->is_setattr) {
+			fuse_reply_err(call->req, 0);
+			break;
+		}
+		fs_stat(server->fs, call->handle->node, &st);
+		st.st_size = (off_t)export_size(call->handle->export);
+		fuse_reply_attr(call->req, &st, 0);
+		break;
+	default:
+		fuse_reply_err(call->req, 0);
+	}
+}
+
+static void op_failed(struct call *call, const struct error *err)
+{
+	struct handle *handle = call->handle;
+	struct fs *fs = call->server->fs;
+
+	if (call->op.kind == EXPORT_WRITE || call->op.kind == EXPORT_PUBLISH)
+		fs_count(fs, FS_WRITES_FAILED, 1);
+	if (err->kind != ERR_CANCELLED)
+		failures_add(fs->failures, name_of_op(&call->op),
+			     export_path(handle->export), err,
+			     error_to_errno(err));
+}
+
+/* In a thread of the exports' pool. */
+static void op_done(struct export_op *op, const struct error *err)
+{
+	struct call *call = ring_item(op, struct call, op);
+	struct node *node = call->handle->node;
+
+	if (err && op->kind == EXPORT_ABORT)
+		err = NULL;
+	if (err)
+		op_failed(call, err);
+	/* The node's bytes are another object's now. */
+	if (!err && op->kind == EXPORT_PUBLISH)
+		atomic_store(&node->is_stale, true);
+	if (call_claim(call)) {
+		if (err && !(op->kind == EXPORT_WRITE && call->done))
+			fuse_reply_err(call->req, error_to_errno(err));
+		else
+			reply_op(call);
+	} else if (op->kind == EXPORT_WRITE && op->taken) {
+		export_disown(call->handle->export);
+	}
+	free(op->data);
+	call_unref(call);
+}
+
+/* A call for an operation of the handle's file; NULL when it was answered. */
+static struct call *new_op(fuse_req_t req, struct handle *handle,
+			   enum export_op_kind kind)
+{
+	struct call *call = call_new(req);
+
+	if (!call)
+		return NULL;
+	call->handle = handle_ref(handle);
+	call->op.kind = kind;
+	call->op.done = op_done;
+	atomic_store(&call->interrupt, interrupt_op);
+	return call;
+}
+
+static void submit(struct call *call)
+{
+	export_submit(call->handle->export, &call->op);
+}
+
+void write_export(fuse_req_t req, struct handle *handle, const char *data,
+		  size_t size, uint64_t offset)
+{
+	struct fs *fs = server_of(req)->fs;
+	size_t n = export_try_write(handle->export, offset, data, size);
+	struct call *call;
+
+	fs_count(fs, FS_WRITES, 1);
+	fs_count(fs, FS_WRITE_BYTES, n);
+	if (n == size) {
+		fuse_reply_write(req, n);
+		return;
+	}
+	call = new_op(req, handle, EXPORT_WRITE);
+	if (!call)
+		return;
+	call->done = n;
+	call->op.offset = offset + n;
+	call->op.length = size - n;
+	call->op.data = malloc(size - n);
+	if (!call->op.data) {
+		call_fail(call, ENOMEM);
+		call_unref(call);
+		return;
+	}
+	memcpy(call->op.data, data + n, size - n);
+	submit(call);
+}
+
+void read_export(fuse_req_t req, struct handle *handle, size_t size,
+		 uint64_t offset)
+{
+	struct call *call = new_op(req, handle, EXPORT_READ);
+
+	fs_count(server_of(req)->fs, FS_READS, 1);
+	if (!call)
+		return;
+	call->op.offset = offset;
+	call->op.length = min_u64(size, SERVER_READ_MAX);
+	call->op.data = malloc(call->op.length);
+	if (call->op.data) {
+		submit(call);
+		return;
+	}
+	call_fail(call, ENOMEM);
+	call_unref(call);
+}
+
+void resize_export(fuse_req_t req, struct handle *handle, uint64_t size)
+{
+	struct call *call = new_op(req, handle, EXPORT_RESIZE);
+
+	if (!call)
+		return;
+	call->is_setattr = true;
+	call->op.offset = size;
+	submit(call);
+}
+
+void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
+		  off_t length, struct fuse_file_info *fi)
+{
+	struct handle *handle = handle_of(fi);
+	enum export_op_kind kind = EXPORT_ZERO;
+	struct call *call;
+
+	(void)ino;
+	if (!handle->export) {
+		fuse_reply_err(req, EROFS);
+		return;
+	}
+	if (mode == FALLOC_FL_KEEP_SIZE) {
+		fuse_reply_err(req, 0); /* there is no place to set aside */
+		return;
+	}
+	if (mode == 0) {
+		kind = EXPORT_RESIZE;
+	} else if ((mode & ~FALLOC_FL_KEEP_SIZE) != FALLOC_FL_ZERO_RANGE &&
+		   mode != (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)) {
+		fuse_reply_err(req, EOPNOTSUPP);
+		return;
+	}
+	call = new_op(req, handle, kind);
+	if (!call)
+		return;
+	call->op.grows = !(mode & FALLOC_FL_KEEP_SIZE);
+	call->op.offset = (uint64_t)offset;
+	call->op.length = (uint64_t)length;
+	if (kind == EXPORT_RESIZE)
+		call->op.offset += call->op.length;
+	submit(call);
+}
+
+/* Every byte counts as data: holes are only told of a finished disk. */
+void lseek_export(fuse_req_t req, const struct handle *handle, off_t offset,
+		  int whence)
+{
+	uint64_t size = export_size(handle->export);
+
+	if (offset < 0 || (uint64_t)offset >= size)
+		fuse_reply_err(req, ENXIO);
+	else
+		fuse_reply_lseek(req,
+				 whence == SEEK_DATA ? offset : (off_t)size);
+}
+
+/* Closing. */
+
+void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct handle *handle = handle_of(fi);
+	pid_t thread = fuse_req_ctx(req)->pid, process;
+	enum export_op_kind kind = EXPORT_CHECK;
+	bool is_openers;
+	struct call *call;
+	int opener;
+
+	(void)ino;
+	if (!handle->export) {
+		fuse_reply_err(req, 0);
+		return;
+	}
+	process = caller_process(thread);
+	opener = export_opener(handle->export);
+	is_openers = !process || !opener || process == opener;
+	atomic_store(&handle->was_killed, caller_was_killed(thread));
+	if (is_openers && atomic_load(&handle->was_killed))
+		kind = EXPORT_ABORT;
+	else if (is_openers && export_is_dirty(handle->export))
+		kind = EXPORT_PUBLISH;
+	call = new_op(req, handle, kind);
+	if (call)
+		submit(call);
+}
+
+void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
+	      struct fuse_file_info *fi)
+{
+	struct handle *handle = handle_of(fi);
+	struct call *call;
+
+	(void)ino;
+	(void)datasync;
+	if (!handle->export) {
+		fuse_reply_err(req, 0);
+		return;
+	}
+	call = new_op(req, handle, export_is_dirty(handle->export) ?
+		      EXPORT_PUBLISH : EXPORT_CHECK);
+	if (call)
+		submit(call);
+}
+
+void release_export(struct handle *handle, bool publish)
+{
+	if (!handle->export || handle->is_closed)
+		return;
+	handle->is_closed = true;
+	export_ref(handle->export); /* the handle's own */
+	export_close(handle->export,
+		     publish && !atomic_load(&handle->was_killed));
+}
