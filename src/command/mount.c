@@ -209,12 +209,17 @@ static int mount_run(const struct command *command, int argc, char **argv)
 {
 	struct mount_line line;
 	char *args[3], *source;
+	struct error err = { 0 };
 	int status;
 
 	if (!command_begin(command, &line, argc, argv, args, &status))
 		return status;
-	source = remote_take_source(args[0]);
-	status = source ? run_line(&line, source, args[1]) : EXIT_FAILED;
+	if (remote_take_source(&source, args[0], &err)) {
+		fprintf(stderr, "vmiefs mount: %s\n", err.text);
+		status = EXIT_FAILED;
+	} else {
+		status = run_line(&line, source, args[1]);
+	}
 	free(source);
 	options_free(&mount_set, &line);
 	return status;

@@ -5,10 +5,14 @@
 #include "config.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "command/remote.h"
+#include "common/cleanup.h"
+
+#define SOURCE_MAX (64 << 10) /* bytes of a line with its ends */
 
 /* In the order of enum s3_addressing. */
 const char *const remote_addressings[] = { "auto", "path", "virtual", NULL };
@@ -67,12 +71,39 @@ int remote_fill(struct store_options *out, struct remote_options *options,
 	return 0;
 }
 
-char *remote_take_source(char *word)
+/* Without a buffer that would have what stands behind the line. */
+static int read_source(char **out, struct error *err)
 {
-	char *copy = strdup(word);
+	AUTO_FREE char *line = malloc(SOURCE_MAX);
+	size_t len;
+
+	if (!line)
+		return error_nomem(err);
+	setvbuf(stdin, NULL, _IONBF, 0);
+	if (!fgets(line, SOURCE_MAX, stdin))
+		line[0] = '\0';
+	len = strlen(line);
+	if (len == SOURCE_MAX - 1)
+		return error_set(err, ERR_ARG, "the source in standard input "
+				 "is above %d bytes", SOURCE_MAX - 2);
+	while (len && strchr(" \t\r\n", line[len - 1]))
+		line[--len] = '\0';
+	if (!len)
+		return error_set(err, ERR_ARG, "the source is -, but standard "
+				 "input has none in its first line");
+	*out = take_ptr(line);
+	return 0;
+}
+
+int remote_take_source(char **out, char *word, struct error *err)
+{
 	char *query = strchr(word, '?');
 
-	if (copy && query && remote_is_url(word))
+	*out = NULL;
+	if (!strcmp(word, "-"))
+		return read_source(out, err);
+	*out = strdup(word);
+	if (query && remote_is_url(word))
 		memset(query, '\0', strlen(query));
-	return copy;
+	return *out ? 0 : error_nomem(err);
 }

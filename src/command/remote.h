@@ -85,9 +85,10 @@ bool remote_is_service(const char *source);
 int remote_fill(struct store_options *out, struct remote_options *options,
 		struct error *err);
 
-/* A copy of a word of the command line, for the caller to free. The query of
- * a URL is a secret where it is a signature: it is wiped from the word, so
- * that neither ps(1) nor a message shows it. NULL when out of memory. */
-char *remote_take_source(char *word);
+/* The source that a word of the command line names, for the caller to free.
+ * The query of a URL is a secret where it is a signature: it is wiped from the
+ * word, so that neither ps(1) nor a message shows it. "-" is a line of
+ * standard input: then it was never there. ERR_ARG where that has none. */
+int remote_take_source(char **out, char *word, struct error *err);
 
 #endif

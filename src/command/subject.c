@@ -254,15 +254,12 @@ static int find_url(struct subject *subject, char *source,
 	return -1;
 }
 
-static int find_remote(struct subject *subject, char *object,
+static int find_remote(struct subject *subject, char *source,
 		       struct remote_options *options, struct error *err)
 {
-	AUTO_FREE char *source = remote_take_source(object);
 	struct store_options store;
 
 	prctl(PR_SET_DUMPABLE, 0); /* credentials must not reach a core file */
-	if (!source)
-		return error_nomem(err);
 	if (remote_fill(&store, options, err))
 		return -1;
 	return (!strncmp(source, "s3://", 5) ? find_in_bucket : find_url)(
@@ -293,11 +290,15 @@ static int open_container(struct subject *subject,
 int subject_open(struct subject *subject, char *object,
 		 struct subject_options *options, struct error *err)
 {
-	bool is_remote = remote_is_url(object);
+	AUTO_FREE char *source = NULL;
+	bool is_remote;
 
 	memset(subject, 0, sizeof(*subject));
-	if ((is_remote ? find_remote(subject, object, &options->remote, err) :
-			 find_local(subject, object, err)) ||
+	if (remote_take_source(&source, object, err))
+		return -1;
+	is_remote = remote_is_url(source);
+	if ((is_remote ? find_remote(subject, source, &options->remote, err) :
+			 find_local(subject, source, err)) ||
 	    open_container(subject, options, is_remote ? &subject->info : NULL,
 			   err)) {
 		subject_close(subject);

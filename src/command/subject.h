@@ -68,8 +68,8 @@ struct subject {
 
 /* Open what `object` names: a path, file:///path, s3://bucket/key or an
  * https:// URL, with /MEMBER behind it for one disk of an OVA (".raw" at its
- * end may be there or not). The query of a URL is wiped from object. On
- * failure nothing is to be closed. */
+ * end may be there or not), or "-" where standard input has it. The query of a
+ * URL is wiped from object. On failure nothing is to be closed. */
 MUST_CHECK int subject_open(struct subject *subject, char *object,
 			    struct subject_options *options,
 			    struct error *err);

@@ -8,6 +8,7 @@
 
 #include <curl/curl.h>
 #include <openssl/crypto.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -30,6 +31,7 @@ struct role_source {
 	struct key_source source;
 	struct key_source *base; /* NULL: web identity */
 	char *arn, *session_name, *external_id, *token_file;
+	char *asked; /* who is waited for, once base has given its keys */
 	unsigned int duration; /* seconds; 0: STS decides */
 };
 
@@ -404,6 +406,7 @@ static int role_fetch(struct key_source *source,
 	if (role->base)
 		ret = key_source_fetch(role->base, fetching, &keys, err);
 	call.keys = keys;
+	atomic_store(fetching->asking, role->asked);
 	if (ret == 0)
 		ret = find_address(&call.address, fetching, err);
 	if (ret == 0)
@@ -427,6 +430,7 @@ static void role_close(struct key_source *source)
 	free(role->session_name);
 	free(role->external_id);
 	free(role->token_file);
+	free(role->asked);
 	free(role);
 }
 
@@ -485,7 +489,9 @@ int role_source_new(struct key_source **out, const char *origin,
 		return error_nomem(err);
 	role->source.ops = &role_ops;
 	role->duration = duration;
-	if (!copy(&role->source.origin, origin) ||
+	if (asprintf(&role->asked, "STS, asked for the %s,", origin) < 0)
+		role->asked = NULL;
+	if (!role->asked || !copy(&role->source.origin, origin) ||
 	    !copy(&role->arn, options->arn) ||
 	    !copy(&role->session_name, options->session_name) ||
 	    !copy(&role->external_id, options->external_id) ||

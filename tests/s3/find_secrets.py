@@ -20,13 +20,25 @@ PRESIGNED = re.compile(
     rb"|Signature=[0-9a-f]{16}", re.IGNORECASE)
 
 
+def base64_of(secret):
+    """What of it shows in the Base64 of a text that holds it, wherever it
+    begins there: three bytes are four letters."""
+    for shift in range(3):
+        text = base64.b64encode(b"\0" * shift + secret.encode()).decode()
+        text = text[(0, 2, 3)[shift]:].rstrip("=")
+        if (shift + len(secret.encode())) % 3:
+            text = text[:-1]
+        yield text
+        yield text.replace("+", "-").replace("/", "_")
+
+
 def forms_of(secret):
     """A secret as it might be written."""
     quoted = json.dumps(secret)[1:-1]
-    forms = {secret, quoted, quoted.replace("/", "\\/"),
-             urllib.parse.quote(secret, safe=""),
-             urllib.parse.quote_plus(secret, safe="/"),
-             base64.b64encode(secret.encode()).decode()}
+    escaped = urllib.parse.quote(secret, safe="")
+    forms = {secret, quoted, quoted.replace("/", "\\/"), escaped,
+             re.sub("%..", lambda match: match[0].lower(), escaped),
+             urllib.parse.quote_plus(secret, safe="/"), *base64_of(secret)}
     return {form.encode() for form in forms}
 
 

@@ -36,13 +36,13 @@ def need_mounts():
         tap.skip_all("/dev/fuse does not open")
 
 
-def run(*words, env=None, timeout=60, cwd=None):
-    """Run a program of the build: (status, output, seconds it took)."""
+def run(*words, env=None, timeout=60, cwd=None, text=""):
+    """Run a program of the build, with a text as its standard input:
+    (status, output, seconds it took)."""
     begin = time.monotonic()
     done = subprocess.run(
         [os.path.join(BUILD, words[0]), *words[1:]], text=True, check=False,
-        env=env or environment(), timeout=timeout, cwd=cwd,
-        stdin=subprocess.DEVNULL,
+        env=env or environment(), timeout=timeout, cwd=cwd, input=text,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace")
     return done.returncode, done.stdout, time.monotonic() - begin
 
@@ -51,17 +51,17 @@ class Mount:
     """A mounted source; RuntimeError where that fails."""
 
     def __init__(self, top, source, *options, env=None, level="debug",
-                 cwd=None):
+                 cwd=None, text=""):
         number = next(_numbers)
         self.dir = os.path.join(top, f"mnt-{number}")
         self.log = os.path.join(top, f"log-{number}")
         self.env = env or environment()
         os.mkdir(self.dir)
-        status, text, _ = run("vmiefs", source, self.dir, "--log", self.log,
+        status, said, _ = run("vmiefs", source, self.dir, "--log", self.log,
                               *(w for o in options for w in ("-o", o)),
-                              env=self.env, cwd=cwd)
+                              env=self.env, cwd=cwd, text=text)
         if status:
-            raise RuntimeError(f"vmiefs {source}: {text}")
+            raise RuntimeError(f"vmiefs {source}: {said}")
         found = subprocess.run(["pgrep", "-f", f"{self.dir}( |$)"],
                                capture_output=True, text=True, check=False)
         self.pid = found.stdout.split()[0]

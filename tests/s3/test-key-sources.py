@@ -88,7 +88,8 @@ def hanging_sources(server, top):
         standin.overrides = ["hang"] * 1000
     sts.known = {"AKIAK": ("SECRETk", None)}
     yield ("STS", [*end, "profile=r"],
-           {**env, "AWS_ENDPOINT_URL_STS": sts.url}, "role of profile 'r'")
+           {**env, "AWS_ENDPOINT_URL_STS": sts.url},
+           "STS, asked for the role of profile 'r', did not give keys")
     bare = {**env, "AWS_CONFIG_FILE": "/dev/null"}
     yield ("IMDS", end,
            {**bare, "AWS_EC2_METADATA_DISABLED": "",

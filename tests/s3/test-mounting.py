@@ -9,42 +9,43 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 # pylint: disable=wrong-import-position
 import sigv4  # noqa: E402
 import tap  # noqa: E402
 from control import KEYS, Server  # noqa: E402
-from mounted import (HERE, Mount, environment, need_mounts,  # noqa: E402
+from mounted import (BUILD, HERE, Mount, environment, need_mounts,  # noqa: E402
                      run)
 
 SECONDS = 30
 SECRET = "another/secret+key/0000000000000000000001"
 
 
-def refused(what, words, source, top, *options, env=None):
+def refused(what, words, source, top, *options, env=None, text=""):
     """A mount fails in time, with all of these words and no secret."""
     where = os.path.join(top, "nothing")
     os.makedirs(where, exist_ok=True)
     env = env or environment()
     try:
-        status, text, seconds = run(
+        status, said, seconds = run(
             "vmiefs", source, where, *(w for o in options for w in ("-o", o)),
-            env=env, timeout=60)
+            env=env, timeout=60, text=text)
     except subprocess.TimeoutExpired:
-        status, text, seconds = "no answer", "", 60
+        status, said, seconds = "no answer", "", 60
     if status == 0:
         subprocess.run(["fusermount3", "-u", "-z", where], check=False)
     tap.ok(status == 1 and seconds < SECONDS and
-           text.count("\n") == 1 and
-           all(word.lower() in text.lower() for word in words),
+           said.count("\n") == 1 and
+           all(word.lower() in said.lower() for word in words),
            f"{what}: fails in {seconds:.1f} s",
-           f"status {status}, want {words}: {text}")
-    print(f"# {text.strip()}")
+           f"status {status}, want {words}: {said}")
+    print(f"# {said.strip()}")
     hidden = [env.get("AWS_SECRET_ACCESS_KEY"), env.get("AWS_SESSION_TOKEN"),
               "X-Amz-Signature="]
-    tap.ok(not any(word and word in text for word in hidden),
-           "without a secret", text)
+    tap.ok(not any(word and word in said for word in hidden),
+           "without a secret", said)
 
 
 def check_refusals(server, top):
@@ -123,10 +124,10 @@ def check_endpoints(server, top):
         refused(what, words, "s3://disks", top, "addressing=path", *options)
 
 
-def mounts(what, top, source, *options, env=None, name="disks/a.img"):
+def mounts(what, top, source, *options, name="disks/a.img", **more):
     """A mount works: its one file reads."""
     try:
-        with Mount(top, source, *options, env=env) as mount, \
+        with Mount(top, source, *options, **more) as mount, \
                 open(mount.path(name), "rb") as disk:
             tap.same(disk.read(), b"disk", what)
     except (OSError, RuntimeError) as error:
@@ -192,10 +193,21 @@ def check_tls(server, top):
            name="disks/disks/a.img")
     host = f"127.0.0.1:{port}"
     query = sigv4.presign(KEYS, host, "/disks/a.img", 600, region="eu-west-1")
-    mounts("a presigned URL", top, f"https://{host}/disks/a.img?{query}",
-           f"ca-bundle={ca}", env=environment(AWS_ACCESS_KEY_ID=None,
-                                              AWS_SECRET_ACCESS_KEY=None,
-                                              VMIEFS_TEST_SECRETS=query))
+    env = environment(AWS_ACCESS_KEY_ID=None, AWS_SECRET_ACCESS_KEY=None,
+                      VMIEFS_TEST_SECRETS=query)
+    url = f"https://{host}/disks/a.img?{query}"
+    mounts("a presigned URL", top, url, f"ca-bundle={ca}", env=env)
+    mounts("a presigned URL that no command line has", top, "-",
+           f"ca-bundle={ca}", env=env, text=url + "\nmore\n")
+    status, said, _ = run("vmiefs", "info", "-", f"--ca-bundle={ca}", env=env,
+                          text=url)
+    tap.ok(status == 0 and "a.img" in said and query not in said,
+           "info of it", said)
+    for what, text in (("nothing", ""), ("an empty line", "\nx\n"),
+                       ("no URL", "ftp://host/x?secret\n")):
+        refused(f"standard input has {what}",
+                ["ftp://" if "ftp" in text else "standard input"], "-", top,
+                text=text)
     wrong = query[:-4] + "0000"
     refused("a presigned URL that is wrong", ["denies"],
             f"https://{host}/disks/a.img?{wrong}", top, f"ca-bundle={ca}")
@@ -203,6 +215,31 @@ def check_tls(server, top):
            "endpoint=" + server.url(), env=environment(
                AWS_ACCESS_KEY_ID="WITHTOKEN", AWS_SECRET_ACCESS_KEY=SECRET,
                AWS_SESSION_TOKEN="a/token+that=is/secret"))
+
+
+def check_command_line(server, top):
+    """While a command waits for the server, its command line has no query."""
+    host = f"127.0.0.1:{server.ports['https']}"
+    query = sigv4.presign(KEYS, host, "/disks/a.img", 600, region="eu-west-1")
+    server.rules({"do": "stall", "at": "request", "count": None})
+    for words in (["-f", f"https://{host}/disks/a.img?{query}", "-o",
+                   f"ca-bundle={top}/tls/ca.pem", f"{top}/nothing"],
+                  ["info", f"https://{host}/disks/a.img?{query}",
+                   f"--ca-bundle={top}/tls/ca.pem"]):
+        with subprocess.Popen([os.path.join(BUILD, "vmiefs"), *words],
+                              env=environment(), stdin=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL) as process:
+            line, end = query.encode(), time.monotonic() + 20
+            while query.encode() in line and time.monotonic() < end:
+                time.sleep(0.01)
+                with open(f"/proc/{process.pid}/cmdline", "rb") as file:
+                    line = file.read()
+            tap.ok(host.encode() in line and query.encode() not in line and
+                   process.poll() is None,
+                   f"{words[0]}: the query is wiped from the command line",
+                   line)
+            process.kill()
+    server.rules()
 
 
 def main():
@@ -230,6 +267,7 @@ def main():
             server.keys(KEYS, {"access": "WITHTOKEN", "secret": SECRET,
                                "token": "a/token+that=is/secret"})
             check_tls(server, top)
+            check_command_line(server, top)
     return tap.done()
 
 

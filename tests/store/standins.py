@@ -77,6 +77,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with server.lock:
             server.seen.append(request)
             override = server.overrides.pop(0) if server.overrides else None
+        time.sleep(server.delay)
         if override == "hang":
             server.released.wait(60)
         if override in ("hang", "drop"):
@@ -99,7 +100,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 class Standin(http.server.ThreadingHTTPServer):
     """seen: the requests. overrides: what comes in place of the next answers:
-    a status, (status, body), "drop" (the connection) or "hang"."""
+    a status, (status, body), "drop" (the connection) or "hang". delay: how
+    many seconds each answer takes."""
     kind = ""
     daemon_threads = True
 
@@ -115,7 +117,7 @@ class Standin(http.server.ThreadingHTTPServer):
     def reset(self, **settings):
         """As new, but for these."""
         self.seen, self.overrides, self.issued = [], [], []
-        self.clock, self.life = 0, 3600
+        self.clock, self.life, self.delay = 0, 3600, 0
         self.__dict__.update(settings)
 
     def issue(self):
