@@ -173,6 +173,8 @@ struct sending {
 	struct http_response *response;
 	struct strbuf own_text, *text;
 	char region[S3_REGION_MAX];
+	struct s3_endpoint endpoint; /* where a redirect has led to, so far */
+	enum s3_addressing addressing;
 	struct key_set *keys; /* of the last try; NULL: not signed */
 	struct strbuf host;
 	int64_t signed_at;
@@ -315,7 +317,7 @@ static int perform(struct sending *s, const char *path,
 	int ret;
 
 	strbuf_printf(&url, "%s://%s%s%s%s",
-		      client->endpoint.is_tls ? "https" : "http",
+		      s->endpoint.is_tls ? "https" : "http",
 		      s->host.data, path, request->query ? "?" : "",
 		      request->query ? request->query : "");
 	if (url.failed) {
@@ -342,7 +344,7 @@ static int try_once(struct sending *s, struct error *err)
 	key_set_unref(take_ptr(s->keys));
 	strbuf_free(&s->host);
 	s->host.max = S3_HOST_MAX + S3_BUCKET_MAX;
-	ret = s3_address(&client->endpoint, client->addressing, s->region,
+	ret = s3_address(&s->endpoint, s->addressing, s->region,
 			 s->bucket->name, s->request->key, &s->host, &path,
 			 err);
 	if (!ret && !client->is_anonymous)
@@ -375,14 +377,36 @@ static void ask_region(struct sending *s, struct s3_fault *fault)
 	s->request = request;
 }
 
-/* Follow to another region, within AWS or at the same endpoint: nothing else
- * gets our signatures. False: nothing is to be gained. */
+/* A redirect to a host that belongs to the endpoint. It is for this request
+ * only: the servers that send one do so while a bucket is new. */
+static bool follow_host(struct sending *s, const struct s3_fault *fault)
+{
+	struct s3_endpoint there;
+	enum s3_addressing addressing;
+
+	if (fault->status >= 400 ||
+	    !s3_redirect(&s->bucket->client->endpoint, s->bucket->name,
+			 fault->endpoint, &there, &addressing))
+		return false;
+	log_debug("bucket %s: redirected to %s", s->bucket->name,
+		  fault->endpoint);
+	s->endpoint = there;
+	s->addressing = addressing;
+	if (*fault->region && !s->bucket->region_is_given)
+		memcpy(s->region, fault->region, sizeof(s->region));
+	return true;
+}
+
+/* Follow to another region or host, within AWS or at the same endpoint: nothing
+ * else gets our signatures. False: nothing is to be gained. */
 static bool follow(struct sending *s, struct s3_fault *fault)
 {
 	const struct s3_client *client = s->bucket->client;
 
 	if (!s3_fault_is_elsewhere(fault) || s->hops++ == HOPS_MAX)
 		return false;
+	if (follow_host(s, fault))
+		return true;
 	if (fault->status < 400 && !client->endpoint.is_aws &&
 	    !*fault->region)
 		return false;
@@ -498,6 +522,8 @@ int s3_send(struct s3_bucket *bucket, const struct s3_request *request,
 		.request = request,
 		.response = response,
 		.own_text = { .max = ERROR_TEXT_MAX },
+		.endpoint = bucket->client->endpoint,
+		.addressing = bucket->client->addressing,
 	};
 	int ret;
 

@@ -178,7 +178,8 @@ static void read_header(const struct http_response *response, const char *name,
 		snprintf(out, size, "%.*s", (int)size - 1, value);
 }
 
-/* The host of "https://host/path", where a redirect leads. */
+/* The host of "https://host/path", where a redirect leads. It has a port where
+ * the one of the body has none. */
 static void host_of_location(const struct http_response *response, char *out,
 			     size_t size)
 {
@@ -218,9 +219,7 @@ void s3_fault_read(struct s3_fault *out, const struct http_response *response,
 		    sizeof(out->request_id));
 	read_header(response, "x-amz-bucket-region", out->region,
 		    sizeof(out->region));
-	if (!*out->endpoint)
-		host_of_location(response, out->endpoint,
-				 sizeof(out->endpoint));
+	host_of_location(response, out->endpoint, sizeof(out->endpoint));
 	drop_unlikely(out);
 	if (!*out->region)
 		s3_region_of_host(out->endpoint, out->region);

@@ -9,6 +9,7 @@
 #include <ctype.h>
 #include <curl/curl.h>
 #include <string.h>
+#include <strings.h>
 
 #include "common/cleanup.h"
 #include "store/s3-url.h"
@@ -286,6 +287,36 @@ int s3_address(const struct s3_endpoint *endpoint,
 	uri_encode(path, key, true);
 	add_host(endpoint, region, host);
 	return host->failed || path->failed ? error_nomem(err) : 0;
+}
+
+/* Is host the endpoint's, or "x.y." in front of it? */
+static bool is_within(const char *host, const char *endpoint)
+{
+	size_t len = strlen(host), end = strlen(endpoint);
+
+	return len >= end && !strcasecmp(host + len - end, endpoint) &&
+	       (len == end || (host[len - end - 1] == '.' && *host != '.'));
+}
+
+bool s3_redirect(const struct s3_endpoint *endpoint, const char *bucket,
+		 const char *host, struct s3_endpoint *there,
+		 enum s3_addressing *addressing)
+{
+	size_t len = strlen(bucket);
+
+	if (endpoint->is_aws || endpoint->is_ip ||
+	    strlen(host) >= sizeof(there->host) ||
+	    !is_within(host, endpoint->host))
+		return false;
+	*there = *endpoint;
+	*addressing = S3_PATH_STYLE;
+	if (len && !strncmp(host, bucket, len) && host[len] == '.' &&
+	    is_within(host + len + 1, endpoint->host)) {
+		*addressing = S3_VIRTUAL_HOSTED;
+		host += len + 1;
+	}
+	memcpy(there->host, host, strlen(host) + 1);
+	return true;
 }
 
 /* Where AWS' domain begins in host, with its dot; NULL if it is another. */

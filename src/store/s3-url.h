@@ -58,6 +58,14 @@ int s3_address(const struct s3_endpoint *endpoint,
 	       const char *bucket, const char *key, struct strbuf *host,
 	       struct strbuf *path, struct error *err);
 
+/* May a redirect to host be followed with a signature? Only to the endpoint's
+ * own host and to those below it, by the same scheme and port: *there and
+ * *addressing are how to get there. Never for AWS, where the region leads, nor
+ * for addresses. */
+bool s3_redirect(const struct s3_endpoint *endpoint, const char *bucket,
+		 const char *host, struct s3_endpoint *there,
+		 enum s3_addressing *addressing);
+
 /* Is host one of S3's own? */
 bool s3_is_aws_host(const char *host);
 

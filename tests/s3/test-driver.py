@@ -336,6 +336,47 @@ class Tests:
                       f"to {where}")
                 tap.same(len(self.server.log()), 1, "is not followed")
 
+    def check_hosts(self):
+        """Redirects to hosts of the endpoint's own, and to no others."""
+        port = self.server.ports["http"]
+        moved = {"do": "reply", "status": 307, "code": "TemporaryRedirect"}
+
+        def to(host):
+            return {**moved, "headers": {
+                "Location": f"http://{host}:{port}/x?y"}}
+
+        def cat():
+            self.server.reset()
+            return Cat("s3://vms", f"endpoint=http://s3.localhost:{port}")
+
+        with cat() as one:
+            tap.ok(one.ask("open", "db/disk.vmdk").ok, "open")
+            self.server.reset()
+            self.server.rules(to("vms.s3.localhost"))
+            tap.same(one.ask("read", 5, 500).text, digest(5, 500),
+                     "a read goes on at the bucket's own host")
+            tap.same([e["path"] for e in self.server.log()],
+                     ["/vms/db/disk.vmdk", "/db/disk.vmdk"], "and only there")
+            tap.ok(one.ask("list", "").ok, "the next one")
+            tap.same(self.server.log()[-1]["path"], "/vms",
+                     "begins at the endpoint again")
+        with cat() as one:
+            self.server.rules({**to("vms.s3.localhost"), "count": None})
+            fails(one.ask("list", ""), "invalid", "it names vms.s3.localhost",
+                  "a redirect without an end")
+            tap.same(len(self.server.log()), 4, "is followed three times")
+        for host in ("evil.localhost", "vms.evils3.localhost", "localhost",
+                     "127.0.0.1", "s3.localhost.evil.localhost"):
+            with cat() as one:
+                self.server.rules({**to(host), "count": None})
+                fails(one.ask("list", ""), "invalid", f"it names {host}",
+                      f"to {host}")
+                tap.same(len(self.server.log()), 1, "is not followed")
+        with cat() as one:
+            self.server.rules({**moved, "count": None, "headers": {
+                "Location": f"http://vms.s3.localhost:{port + 1}/"}})
+            fails(one.ask("list", ""), "invalid", "it names", "another port")
+
     def check_tokens(self):
         """An expired session token is renewed, once."""
         script = os.path.join(self.scratch, "keys.sh")

@@ -255,6 +255,53 @@ static void test_regions(void)
 	ok(!s3_region_is_valid("-a"), "a dash in front");
 }
 
+static void test_redirects(void)
+{
+	static const struct {
+		const char *endpoint, *host, *there; /* NULL: refused */
+		enum s3_addressing addressing;
+	} rows[] = {
+		{ "https://s3.example", "s3.example", "s3.example",
+		  S3_PATH_STYLE },
+		{ "https://s3.example", "vms.s3.example", "s3.example",
+		  S3_VIRTUAL_HOSTED },
+		{ "https://s3.example", "vms.eu.S3.example", "eu.S3.example",
+		  S3_VIRTUAL_HOSTED },
+		{ "https://s3.example", "eu.s3.example", "eu.s3.example",
+		  S3_PATH_STYLE },
+		{ "https://s3.example:99", "vms.s3.example:99",
+		  "s3.example:99", S3_VIRTUAL_HOSTED },
+		{ "https://vms.s3.example", "vms.s3.example",
+		  "vms.s3.example", S3_PATH_STYLE },
+		{ "https://s3.example:99", "vms.s3.example", NULL, 0 },
+		{ "https://s3.example", "vms.s3.example:99", NULL, 0 },
+		{ "https://s3.example", "evils3.example", NULL, 0 },
+		{ "https://s3.example", "s3.example.evil", NULL, 0 },
+		{ "https://s3.example", "vms.example", NULL, 0 },
+		{ "https://s3.example", ".s3.example", NULL, 0 },
+		{ "https://s3.example", "", NULL, 0 },
+		{ "http://127.0.0.1", "vms.127.0.0.1", NULL, 0 },
+		{ NULL, "vms.s3.eu-west-1.amazonaws.com", NULL, 0 },
+		{ NULL, "", NULL, 0 },
+	};
+
+	for (size_t i = 0; i < ROWS(rows); i++) {
+		struct s3_endpoint endpoint, there = { .host = "none" };
+		enum s3_addressing addressing = S3_ADDRESSING_AUTO;
+		struct error err;
+		bool follows;
+
+		succeeds(s3_endpoint_parse(&endpoint, rows[i].endpoint, &err),
+			 &err, "endpoint");
+		follows = s3_redirect(&endpoint, "vms", rows[i].host, &there,
+				      &addressing);
+		is_u64(follows, rows[i].there != NULL, rows[i].host);
+		is_str(there.host, follows ? rows[i].there : "none", "host");
+		is_u64(addressing, rows[i].addressing, "addressing");
+		ok(!follows || there.is_tls == endpoint.is_tls, "scheme");
+	}
+}
+
 int main(void)
 {
 	test_sources();
@@ -263,6 +310,7 @@ int main(void)
 	test_bad_endpoints();
 	test_addresses();
 	test_impossible_addresses();
+	test_redirects();
 	test_regions();
 	return tap_done();
 }
