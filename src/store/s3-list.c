@@ -52,6 +52,13 @@ void s3_list_query(struct strbuf *out, const struct list_args *args,
 	uri_encode(out, prefix, false);
 }
 
+bool s3_is_marker(const char *key, uint64_t size)
+{
+	size_t len = strlen(key);
+
+	return len > 0 && key[len - 1] == '/' && size == 0;
+}
+
 /* The text of a child, "" where there is none. NULL: out of memory. */
 static char *text_of(const xmlNode *parent, const char *name)
 {
@@ -116,9 +123,8 @@ static int read_key(const struct parse *parse, const xmlNode *node,
 	if (is_prefix && (len == 0 || text[len - 1] != '/'))
 		return error_set(err, ERR_CORRUPT, "the answer has a common "
 				 "prefix without '/' at its end");
-	if (len == strlen(parse->base) ||
-	    (!is_prefix && text[len - 1] == '/'))
-		return 0; /* a marker: a "directory" as an object */
+	if (len == strlen(parse->base))
+		return 0; /* the store's own directory */
 	if (len > STORE_KEY_MAX) {
 		log_warning("a listing has a key of %zu bytes: left out", len);
 		return 0;
@@ -161,9 +167,17 @@ static int read_object(struct parse *parse, const xmlNode *node,
 		return -1;
 	if (!key)
 		return 0;
+	if (read_info(&entry->info, node, err)) {
+		free(key);
+		return -1;
+	}
+	if (s3_is_marker(key, entry->info.size)) {
+		free(key);
+		return 0;
+	}
 	entry->key = key;
 	parse->page->count++;
-	return read_info(&entry->info, node, err);
+	return 0;
 }
 
 static int read_prefix(struct parse *parse, const xmlNode *node,

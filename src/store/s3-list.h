@@ -25,10 +25,14 @@ struct s3_page {
 void s3_list_query(struct strbuf *out, const struct list_args *args,
 		   const char *prefix);
 
+/* An empty object whose key ends in '/' is a directory, as consoles and other
+ * file systems write them, and no object. One with bytes is none of those. */
+bool s3_is_marker(const char *key, uint64_t size);
+
 /* Parse the answer to it. Keys lose `base`, the store's own prefix ("" or
  * "vms/"), which is the beginning of prefix. Left out, with a line in the log
- * where it is none of the ordinary: the key that equals a prefix ("a/", a
- * marker), keys that are too long or hold NUL. ERR_CORRUPT for what is no
+ * where it is none of the ordinary: markers (s3_is_marker()), the key that is
+ * base itself, keys that are too long or hold NUL. ERR_CORRUPT for what is no
  * such answer. Free with s3_page_free() also after a failure. */
 int s3_list_parse(struct s3_page *out, const char *text, size_t len,
 		  const char *base, const char *prefix, struct error *err);

@@ -186,6 +186,8 @@ static int s3_stat(struct store *store, const char *key,
 	ret = ask_info(self, "HEAD", full, info, &why);
 	if (ret && is_unexplained(&why))
 		ret = ask_info(self, "GET", full, info, &why);
+	if (!ret && s3_is_marker(key, info->size))
+		return no_such_key(self, err);
 	if (ret && err)
 		*err = why;
 	return ret;

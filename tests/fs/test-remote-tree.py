@@ -20,9 +20,11 @@ ODD = ["/lead.img", "//two.img", "a//b.img", "dir/x.img", "./dot.img",
        "../up.img", "per%cent.img", "per%25cent.img", "new\nline.img",
        "tab\t'\"<&>.img", "latin-\udce9.img", "both.img", "both.img/x.img",
        " ", "+.img", "long/" + "k" * 1015 + ".img",
-       "deep" + "/d" * 508 + ".img", "q?x=y#z.img", "%00", "~.img"]
-# The state, and what other programs write to mark a directory.
-HIDDEN = [".vmiefs/tasks/t.json", ".vmiefs", "dir/", "both.img/"]
+       "deep" + "/d" * 508 + ".img", "q?x=y#z.img", "%00", "~.img", "dir/",
+       "both.img/", "s/", "s//", "s//x", "t//"]
+HIDDEN = [".vmiefs/tasks/t.json", ".vmiefs"]
+# What other programs write to mark a directory.
+MARKERS = ["empty/", "long/", "marked.img/"]
 
 
 def read(path):
@@ -47,7 +49,8 @@ def check_odd_keys(server, top):
     """Each key is one file with its bytes, and looked up cold, too."""
     os.mkdir(f"{top}/store/odd")
     server.objects("odd", *({"key": key, "text": key}
-                            for key in ODD + HIDDEN))
+                            for key in ODD + HIDDEN),
+                   *({"key": key, "size": 0} for key in MARKERS))
     with mounted(server, top, "s3://odd") as where:
         paths = list(walk(f"{where}/objects"))
         keys = [os.getxattr(path, "user.vmiefs.container").decode(
@@ -65,6 +68,14 @@ def check_odd_keys(server, top):
         tap.same([name for name in (".vmiefs", ".vmiefs/tasks", ".vmiefs%")
                   if os.path.exists(f"{where}/objects/{name}")], [],
                  "the state stays hidden")
+        tap.same([key for key in MARKERS
+                  if not os.path.isdir(f"{where}/objects/{key}") or
+                  os.path.exists(f"{where}/objects/{key}%00")], [],
+                 "an empty object with a slash behind is a directory only")
+        for name, key in (("s/%00%", b"s/"), ("s/%00/%00", b"s//"),
+                          ("t/%00/%00", b"t//"), ("dir/%00", b"dir/")):
+            tap.same(read(f"{where}/objects/{name}"), key,
+                     f"one with bytes is {name}")
 
 
 def make_disks(top):
