@@ -205,7 +205,7 @@ static int object_size(const struct http_response *response, uint64_t *size,
 	}
 	http_header(response, "Content-Range", value, sizeof(value));
 	if (!field_content_range(value, &range))
-		return error_set(err, ERR_CORRUPT, "the answer's Content-Range "
+		return error_set(err, ERR_NETWORK, "the answer's Content-Range "
 				 "'%.60s' makes no sense", value);
 	if (range.total == UINT64_MAX)
 		return error_set(err, ERR_UNSUPPORTED, "the server does not "
@@ -227,11 +227,11 @@ int field_object_info(const struct http_response *response,
 		return -1;
 	http_header(response, "ETag", value, sizeof(value));
 	if (*value && !field_etag(value, info->etag, etag_is_weak))
-		return error_set(err, ERR_CORRUPT,
+		return error_set(err, ERR_NETWORK,
 				 "the answer's ETag makes no sense");
 	http_header(response, "Last-Modified", value, sizeof(value));
 	if (*value && !field_http_time(value, &info->mtime_ns))
-		return error_set(err, ERR_CORRUPT, "the answer's Last-Modified "
+		return error_set(err, ERR_NETWORK, "the answer's Last-Modified "
 				 "'%.40s' makes no sense", value);
 	return 0;
 }
@@ -263,7 +263,7 @@ static int check_pinned(const struct http_response *response,
 	if (wanted->by_time) {
 		http_header(response, "Last-Modified", value, sizeof(value));
 		if (!field_http_time(value, &time_ns))
-			return error_set(err, ERR_CORRUPT, "the answer has no "
+			return error_set(err, ERR_NETWORK, "the answer has no "
 					 "Last-Modified: it may be of another "
 					 "file");
 		if (time_ns != wanted->info->mtime_ns)
@@ -273,7 +273,7 @@ static int check_pinned(const struct http_response *response,
 	}
 	http_header(response, "ETag", value, sizeof(value));
 	if (!field_etag(value, etag, NULL))
-		return error_set(err, ERR_CORRUPT, "the answer has no ETag: "
+		return error_set(err, ERR_NETWORK, "the answer has no ETag: "
 				 "it may be of another object");
 	if (strcmp(etag, wanted->info->etag) != 0)
 		return error_set(err, ERR_STALE, "was replaced while open");
@@ -292,6 +292,12 @@ static int check_whole(const struct http_response *response,
 	    (!*value ||
 	     (field_number(value, &length) && length == wanted->length)))
 		return 0;
+	if (*value && (!field_number(value, &length) ||
+		       length != wanted->info->size))
+		return error_set(err, ERR_NETWORK, "the answer is no range and "
+				 "not the whole object: it has %.20s bytes, "
+				 "the object %llu", value,
+				 (unsigned long long)wanted->info->size);
 	return error_set(err, ERR_UNSUPPORTED, "the server sends the whole "
 			 "object in answer to a range: it does not support "
 			 "ranges, or a proxy removes them");
@@ -310,25 +316,30 @@ int field_check_range(const struct http_response *response,
 	if (response->status == 200)
 		return check_whole(response, wanted, err);
 	if (response->status != 206)
-		return error_set(err, ERR_CORRUPT, "a ranged GET was answered "
+		return error_set(err, ERR_NETWORK, "a ranged GET was answered "
 				 "with HTTP status %d", response->status);
 	http_header(response, "Content-Range", value, sizeof(value));
 	if (!field_content_range(value, &range))
-		return error_set(err, ERR_CORRUPT, "the answer's Content-Range "
+		return error_set(err, ERR_NETWORK, "the answer's Content-Range "
 				 "is '%.60s', which makes no sense", value);
 	if (range.first != wanted->offset || range.last != last)
-		return error_set(err, ERR_CORRUPT, "asked for bytes %llu-%llu, "
+		return error_set(err, ERR_NETWORK, "asked for bytes %llu-%llu, "
 				 "the answer has %llu-%llu",
 				 (unsigned long long)wanted->offset,
 				 (unsigned long long)last,
 				 (unsigned long long)range.first,
 				 (unsigned long long)range.last);
-	if (range.total != UINT64_MAX && range.total != wanted->info->size)
+	if (range.total == UINT64_MAX || range.total == wanted->info->size)
+		return 0;
+	if (wanted->by_time)
 		return error_set(err, ERR_STALE, "was replaced while open: it "
 				 "has %llu bytes now, not %llu",
 				 (unsigned long long)range.total,
 				 (unsigned long long)wanted->info->size);
-	return 0;
+	return error_set(err, ERR_NETWORK, "the answer is of an object of %llu "
+			 "bytes with the same ETag; this one has %llu",
+			 (unsigned long long)range.total,
+			 (unsigned long long)wanted->info->size);
 }
 
 static int add_count(struct json_t *object, const char *name, uint64_t count,

@@ -36,7 +36,7 @@ bool field_http_time(const char *text, int64_t *time_ns);
 bool field_unescape(char *text, bool plus_is_blank);
 
 /* Size (of the whole object, also in answer to a range), ETag ("" where there
- * is none) and Last-Modified of an answer with status 200 or 206. ERR_CORRUPT
+ * is none) and Last-Modified of an answer with status 200 or 206. ERR_NETWORK
  * for values that make no sense, ERR_UNSUPPORTED where no size is told. */
 int field_object_info(const struct http_response *response,
 		      struct object_info *info, bool *etag_is_weak,
@@ -52,7 +52,8 @@ struct range_wanted {
 /* Before any byte of the body is taken: does the answer (of status 200 or
  * 206) hold this range of this object? A whole object passes where the range
  * is all of it. ERR_STALE for another object, ERR_UNSUPPORTED for a server
- * that ignores ranges, ERR_CORRUPT for what contradicts the request. */
+ * that ignores ranges, ERR_NETWORK for what contradicts the request: that is
+ * the work of something in between, and the next answer may be right. */
 int field_check_range(const struct http_response *response,
 		      const struct range_wanted *wanted, struct error *err);
 

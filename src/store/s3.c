@@ -55,17 +55,16 @@ static int no_such_key(const struct s3_store *self, struct error *err)
 			 "limit of %d bytes", STORE_KEY_MAX);
 }
 
-/* Send a request for text. */
-static int get_text(struct s3_store *self, const char *query,
-		    unsigned int timeout_ms, struct strbuf *text,
-		    struct error *err)
+/* Send a request for text. A check has less time. */
+static int get_text(struct s3_store *self, const char *query, bool is_check,
+		    struct strbuf *text, struct error *err)
 {
 	struct s3_request request = {
 		.method = "GET",
 		.key = "",
 		.query = query,
 		.text = text,
-		.timeout_ms = timeout_ms,
+		.timeout_ms = is_check ? CHECK_MS : 0,
 	};
 	struct http_response response;
 	int ret = s3_send(&self->bucket, &request, &response, err);
@@ -74,9 +73,18 @@ static int get_text(struct s3_store *self, const char *query,
 	return ret;
 }
 
+/* The answer is no listing. Where listings were had before, something in
+ * between gave it, and the next one may be right; a check tells what it is. */
+static int fail_misread(bool is_check, struct error *err)
+{
+	if (!is_check && err &&
+	    (err->kind == ERR_CORRUPT || err->kind == ERR_ARG))
+		err->kind = ERR_NETWORK;
+	return -1;
+}
+
 static int get_page(struct s3_store *self, const struct list_args *args,
-		    unsigned int timeout_ms, struct s3_page *page,
-		    struct error *err)
+		    bool is_check, struct s3_page *page, struct error *err)
 {
 	struct strbuf text = { .max = XML_TEXT_MAX };
 	struct strbuf query = { .max = XML_TEXT_MAX };
@@ -90,18 +98,17 @@ static int get_page(struct s3_store *self, const struct list_args *args,
 	if (query.failed)
 		error_nomem(err);
 	else
-		ret = get_text(self, query.data, timeout_ms, &text, err);
-	if (!ret)
-		ret = s3_list_parse(page, text.data, text.len, self->prefix,
-				    prefix, err);
+		ret = get_text(self, query.data, is_check, &text, err);
+	if (!ret && s3_list_parse(page, text.data, text.len, self->prefix,
+				  prefix, err))
+		ret = fail_misread(is_check, err);
 	strbuf_free(&query);
 	strbuf_free(&text);
 	return ret;
 }
 
 static int get_buckets(struct s3_store *self, const char *continuation,
-		       unsigned int timeout_ms, struct s3_page *page,
-		       struct error *err)
+		       bool is_check, struct s3_page *page, struct error *err)
 {
 	struct strbuf text = { .max = XML_TEXT_MAX };
 	struct strbuf query = { .max = XML_TEXT_MAX };
@@ -115,9 +122,9 @@ static int get_buckets(struct s3_store *self, const char *continuation,
 	if (query.failed)
 		error_nomem(err);
 	else
-		ret = get_text(self, query.data, timeout_ms, &text, err);
-	if (!ret)
-		ret = s3_buckets_parse(page, text.data, text.len, err);
+		ret = get_text(self, query.data, is_check, &text, err);
+	if (!ret && s3_buckets_parse(page, text.data, text.len, err))
+		ret = fail_misread(is_check, err);
 	strbuf_free(&query);
 	strbuf_free(&text);
 	return ret;
@@ -133,9 +140,9 @@ static int s3_list(struct store *store, const struct list_args *args,
 	int ret;
 
 	if (is_service(self))
-		ret = get_buckets(self, args->continuation, 0, &page, err);
+		ret = get_buckets(self, args->continuation, false, &page, err);
 	else
-		ret = get_page(self, args, 0, &page, err);
+		ret = get_page(self, args, false, &page, err);
 	for (size_t i = 0; !ret && i < page.count; i++)
 		if (!strncmp(page.entries[i].key, args->prefix, len))
 			ret = fn(arg, &page.entries[i], err);
@@ -203,7 +210,7 @@ static int has_bucket(struct s3_store *self, const char *prefix, bool *found,
 	AUTO_FREE char *token = NULL;
 
 	do {
-		ret = get_buckets(self, token, 0, &page, err);
+		ret = get_buckets(self, token, false, &page, err);
 		for (size_t i = 0; i < page.count; i++)
 			if (!strncmp(page.entries[i].key, prefix, len + 1))
 				*found = true;
@@ -224,7 +231,7 @@ static int s3_has_prefix(struct store *store, const char *prefix, bool *found,
 
 	if (is_service(self))
 		return has_bucket(self, prefix, found, err);
-	ret = get_page(self, &args, 0, &page, err);
+	ret = get_page(self, &args, false, &page, err);
 	*found = !ret && page.seen > 0;
 	s3_page_free(&page);
 	return ret;
@@ -314,9 +321,9 @@ static int s3_check(struct store *store, struct error *err)
 	int ret;
 
 	if (is_service(self))
-		ret = get_buckets(self, NULL, CHECK_MS, &page, err);
+		ret = get_buckets(self, NULL, true, &page, err);
 	else
-		ret = get_page(self, &args, CHECK_MS, &page, err);
+		ret = get_page(self, &args, true, &page, err);
 	s3_page_free(&page);
 	return ret ? s3_explain(&self->bucket, err) : 0;
 }

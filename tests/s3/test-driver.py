@@ -203,22 +203,33 @@ class Tests:
         """Answers that are not what was asked for give no byte."""
         header = {"do": "headers", "op": "get"}
         for rule, kind, part in (
-                ({"do": "shift", "by": 1}, "corrupt", "the answer has"),
-                ({"do": "narrow", "to": 5}, "corrupt", "the answer has"),
-                ({**header, "set": {"Content-Range": None}}, "corrupt",
+                ({"do": "shift", "by": 1}, "network", "the answer has"),
+                ({"do": "narrow", "to": 5}, "network", "the answer has"),
+                ({**header, "set": {"Content-Range": None}}, "network",
                  "makes no sense"),
                 ({**header, "set": {"Content-Range": "bytes 9-5/7"}},
-                 "corrupt", "makes no sense"),
-                ({**header, "set": {"ETag": None}}, "corrupt", "no ETag"),
+                 "network", "makes no sense"),
+                ({**header, "set": {"ETag": None}}, "network", "no ETag"),
                 ({**header, "set": {"ETag": '"other"'}}, "stale", "replaced"),
                 ({**header, "set": {"Content-Encoding": "gzip"}},
                  "unsupported", "gzip"),
                 ({"do": "whole"}, "unsupported", "the whole object")):
-            with self.open() as cat:
+            what = f"{rule['do']} {rule.get('set', '')}"
+            self.server.reset()
+            with self.open("timeout=1000") as cat:
                 self.server.rules({**rule, "op": "get", "count": None})
-                fails(cat.ask("read", 100, 1000), kind, part,
-                      f"{rule['do']} {rule.get('set', '')}")
-                tap.same(len(self.server.log()), 1, "is not repeated")
+                answer = cat.ask("read", 100, 1000)
+                asked = len(self.server.log(op="get"))
+                if kind != "network":
+                    fails(answer, kind, part, what)
+                    tap.same(asked, 1, "is not repeated")
+                    continue
+                tap.ok(answer.kind in ("network", "timeout") and
+                       part in answer.text, what, answer)
+                tap.ok(asked > 1, f"is repeated: {asked} times")
+                self.server.rules({**rule, "op": "get"})
+                tap.same(cat.ask("read", 100, 1000).text, digest(100, 1000),
+                         "once is as good as never")
         with self.open() as cat:
             self.server.rules({"do": "whole"})
             tap.same(cat.ask("read", 0, SIZE).text, digest(0, SIZE),
@@ -458,7 +469,7 @@ class Tests:
         """Pages that make no sense are refused as a whole."""
         good = "<Size>1</Size><LastModified>2026-11-20T19:24:22Z" \
             "</LastModified>"
-        with self.cat("s3://vms/db") as cat:
+        with self.cat("s3://vms/db", "timeout=1000") as cat:
             for body, part in (
                     (f"<Contents><Key>db/a</Key>{good}</Contents><Contents>"
                      f"<Key>else/b</Key>{good}</Contents>", "the prefix"),
@@ -466,7 +477,7 @@ class Tests:
                     ("<Contents><Key>db/a</Key><Size>-1</Size></Contents>",
                      "a size of '-1'")):
                 self.server.rules({
-                    "do": "reply", "status": 200, "body":
+                    "do": "reply", "status": 200, "count": None, "body":
                     f"<ListBucketResult>{body}</ListBucketResult>"})
                 answer = cat.ask("list", "")
                 tap.ok(not answer.ok and part in answer.text and

@@ -174,18 +174,22 @@ static const struct {
 	  "Content-Range: bytes 100-199/1000\r\n", ERR_UNSUPPORTED,
 	  "Content-Encoding 'gzip'" },
 	{ "no Content-Range", false, false, 206, "ETag: \"abc\"\r\n",
-	  ERR_CORRUPT, "Content-Range is ''" },
+	  ERR_NETWORK, "Content-Range is ''" },
 	{ "another range", false, false, 206, "ETag: \"abc\"\r\n"
-	  "Content-Range: bytes 0-99/1000\r\n", ERR_CORRUPT,
+	  "Content-Range: bytes 0-99/1000\r\n", ERR_NETWORK,
 	  "asked for bytes 100-199, the answer has 0-99" },
 	{ "a part of the range", false, false, 206, "ETag: \"abc\"\r\n"
-	  "Content-Range: bytes 100-198/1000\r\n", ERR_CORRUPT,
+	  "Content-Range: bytes 100-198/1000\r\n", ERR_NETWORK,
 	  "the answer has 100-198" },
 	{ "another total", false, false, 206, "ETag: \"abc\"\r\n"
+	  "Content-Range: bytes 100-199/1001\r\n", ERR_NETWORK,
+	  "1001 bytes with the same ETag; this one has 1000" },
+	{ "another total, without ETags", false, true, 206,
+	  "Last-Modified: Fri, 20 Nov 2026 19:24:18 GMT\r\n"
 	  "Content-Range: bytes 100-199/1001\r\n", ERR_STALE,
 	  "1001 bytes now, not 1000" },
 	{ "no ETag", false, false, 206,
-	  "Content-Range: bytes 100-199/1000\r\n", ERR_CORRUPT, "no ETag" },
+	  "Content-Range: bytes 100-199/1000\r\n", ERR_NETWORK, "no ETag" },
 	{ "another ETag", false, false, 206, "ETag: \"abd\"\r\n"
 	  "Content-Range: bytes 100-199/1000\r\n", ERR_STALE, "replaced" },
 	{ "all instead of a range", false, false, 200, "ETag: \"abc\"\r\n"
@@ -196,11 +200,14 @@ static const struct {
 	{ "all, as all", true, false, 200, "ETag: \"abc\"\r\n"
 	  "Content-Length: 1000\r\n", ERR_NONE, "" },
 	{ "all of another size", true, false, 200, "ETag: \"abc\"\r\n"
-	  "Content-Length: 999\r\n", ERR_UNSUPPORTED, "whole object" },
+	  "Content-Length: 999\r\n", ERR_NETWORK, "has 999 bytes" },
+	{ "a page instead of a range", false, false, 200, "ETag: \"abc\"\r\n"
+	  "Content-Length: 50\r\n", ERR_NETWORK,
+	  "no range and not the whole object: it has 50 bytes" },
 	{ "all of another object", true, false, 200, "ETag: \"abd\"\r\n"
 	  "Content-Length: 1000\r\n", ERR_STALE, "replaced" },
 	{ "a status that is none of these", true, false, 204,
-	  "ETag: \"abc\"\r\n", ERR_CORRUPT, "HTTP status 204" },
+	  "ETag: \"abc\"\r\n", ERR_NETWORK, "HTTP status 204" },
 	{ "the same time", false, true, 206,
 	  "Last-Modified: Fri, 20 Nov 2026 19:24:18 GMT\r\n"
 	  "Content-Range: bytes 100-199/1000\r\n", ERR_NONE, "" },
@@ -208,7 +215,7 @@ static const struct {
 	  "Last-Modified: Fri, 20 Nov 2026 19:24:19 GMT\r\n"
 	  "Content-Range: bytes 100-199/1000\r\n", ERR_STALE, "replaced" },
 	{ "no time", false, true, 206, "ETag: \"abc\"\r\n"
-	  "Content-Range: bytes 100-199/1000\r\n", ERR_CORRUPT,
+	  "Content-Range: bytes 100-199/1000\r\n", ERR_NETWORK,
 	  "no Last-Modified" },
 };
 
@@ -257,12 +264,12 @@ static void test_info(void)
 		  ERR_NONE, 7, "" },
 		{ 206, "Content-Range: bytes 0-0/*\r\n", ERR_UNSUPPORTED, 0,
 		  "" },
-		{ 206, "Content-Length: 1\r\n", ERR_CORRUPT, 0, "" },
+		{ 206, "Content-Length: 1\r\n", ERR_NETWORK, 0, "" },
 		{ 200, "", ERR_UNSUPPORTED, 0, "" },
-		{ 200, "Content-Length: 7\r\nETag: \"a b\"\r\n", ERR_CORRUPT,
+		{ 200, "Content-Length: 7\r\nETag: \"a b\"\r\n", ERR_NETWORK,
 		  0, "" },
 		{ 200, "Content-Length: 7\r\nLast-Modified: soon\r\n",
-		  ERR_CORRUPT, 0, "" },
+		  ERR_NETWORK, 0, "" },
 	};
 
 	for (size_t i = 0; i < ROWS(rows); i++) {
