@@ -2,7 +2,9 @@
  * Copyright the vmiefs authors
  *
  * The disks of an OVA: each opened by its own content, each failing alone;
- * but trouble that passes must not stay with a disk, so that fails them all. */
+ * but trouble that passes must not stay with a disk, so that fails them all.
+ * A device's error (a bad sector) is of its place: it fails its disk, and who
+ * keeps what was found looks again some time (fs/known.h). */
 #include "config.h"
 
 #include <stdlib.h>
@@ -114,7 +116,8 @@ static int open_disk(struct container *container, size_t i,
 		compare_capacity(&args, from, disk->map);
 		return 0;
 	}
-	if (!error_is_passing(disk->error.kind))
+	if (disk->error.kind == ERR_IO ||
+	    !error_is_passing(disk->error.kind))
 		return 0;
 	*err = disk->error;
 	return error_prefix(err, "%s", from->name);
@@ -135,6 +138,23 @@ static void prefetch_disks(struct container *container,
 	}
 }
 
+/* What was named as an OVA does not start like one: is it a disk? */
+static int explain_no_ova(struct container *container,
+			  const struct open_args *args, struct error *err)
+{
+	const struct format *format = NULL;
+	struct source *tables;
+
+	if (!err || err->kind != ERR_CORRUPT ||
+	    source_cached(&tables, container->source, args->cache, NULL))
+		return -1;
+	if (!format_probe(&format, tables, NULL) && format)
+		error_set(err, ERR_CORRUPT, "named as ova, but the content is "
+			  "%s (%s); rename it", format->name, format->title);
+	source_unref(tables);
+	return -1;
+}
+
 int container_open_ova(struct container *container,
 		       const struct container_options *options,
 		       struct error *err)
@@ -145,7 +165,7 @@ int container_open_ova(struct container *container,
 
 	inner.format = NULL; /* it named the OVA, not its disks */
 	if (ova_open(&container->ova, container->source, &args, err))
-		return -1;
+		return explain_no_ova(container, &args, err);
 	n = ova_disk_count(container->ova);
 	container->disks = calloc(n ? n : 1, sizeof(*container->disks));
 	if (!container->disks)

@@ -96,6 +96,26 @@ int format_probe(const struct format **out, struct source *source,
 	return 0;
 }
 
+/* Nothing recognised it. A container of containers is worth a hint. */
+static int fail_unknown(struct source *source, const char *expected,
+			struct error *err)
+{
+	static const struct magic tar = { 257, "ustar", 5 };
+	int is_tar = match_magic(&tar, source, err);
+
+	if (is_tar < 0)
+		return -1;
+	if (is_tar)
+		return error_set(err, ERR_CORRUPT, "%s%s%sthe content is tar, "
+				 "perhaps an OVA; rename it so that it ends "
+				 "in .ova", expected ? "named as " : "",
+				 expected ? expected : "",
+				 expected ? ", but " : "");
+	return error_set(err, ERR_CORRUPT, "%s%s%sthe content is of no known "
+			 "container format", expected ? "named as " : "",
+			 expected ? expected : "", expected ? ", but " : "");
+}
+
 /* Which format to open source with, by request or by content. */
 static int choose(const struct format **out, struct source *source,
 		  const char *expected, const struct open_args *args,
@@ -111,11 +131,7 @@ static int choose(const struct format **out, struct source *source,
 	if (format_probe(out, source, err))
 		return -1;
 	if (!*out)
-		return error_set(err, ERR_CORRUPT, "%s%s%sthe content is of "
-				 "no known container format",
-				 expected ? "named as " : "",
-				 expected ? expected : "",
-				 expected ? ", but " : "");
+		return fail_unknown(source, expected, err);
 	if (expected && strcmp((*out)->name, expected) != 0)
 		return error_set(err, ERR_CORRUPT, "named as %s, but the "
 				 "content is %s (%s); rename it or say "

@@ -229,6 +229,7 @@ static int detect_gzip(const struct ova *ova, struct ova_disk *disk,
 {
 	static const uint8_t magic[] = { 0x1f, 0x8b, 8 };
 	uint8_t start[sizeof(magic)];
+	struct error why = { 0 };
 	bool is_claimed = file->compression &&
 			  !strcmp(file->compression, "gzip");
 
@@ -243,8 +244,13 @@ static int detect_gzip(const struct ova *ova, struct ova_disk *disk,
 	if (open_goes_on(args, err))
 		return -1;
 	if (source_read(ova->cached, first->offset, start, sizeof(start), 0,
-			err))
-		return -1;
+			&why)) {
+		/* A bad sector of one disk is no reason to lose the others. */
+		if (why.kind != ERR_IO)
+			return error_set(err, why.kind, "%s", why.text);
+		disk->error = why;
+		return 0;
+	}
 	disk->is_gzip = !memcmp(start, magic, sizeof(magic));
 	if (is_claimed && !disk->is_gzip)
 		open_warn(args, "file \"%.200s\" is declared as gzip but is "

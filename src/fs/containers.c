@@ -283,7 +283,8 @@ static bool is_fresh(const struct containers *self,
 		return false;
 	if (record->is_doubtful)
 		return false;
-	if (record->is_alone && record->known->kind == ERR_NONE)
+	if (record->is_alone && record->known->kind == ERR_NONE &&
+	    !record->known->may_heal)
 		return true;
 	return age <= self->options.ttl_ms * NS_PER_MS;
 }
@@ -348,7 +349,7 @@ static void probe(struct containers *self, struct record *record,
 	}
 	prober.needs_open = is_to_be_opened(record);
 	pthread_mutex_unlock(&self->lock);
-	if (opened && is_current(opened)) {
+	if (opened && !known->may_heal && is_current(opened)) {
 		found->opened = opened;
 		found->known = known;
 		return;

@@ -117,9 +117,12 @@ int known_from_container(struct known **out, const struct container *container,
 		 container_identity(container));
 	known->is_ova = container_is_ova(container);
 	known->is_glance = container_is_glance(container);
-	for (size_t i = 0; i < disks && !ret; i++)
+	for (size_t i = 0; i < disks && !ret; i++) {
 		ret = fill_disk(&known->parts[i], container,
 				container_disk(container, i), err);
+		if (error_is_passing(known->parts[i].kind))
+			known->may_heal = true;
+	}
 	for (size_t i = 0; i < files && !ret; i++)
 		ret = fill_file(&known->parts[disks + i], ova_file(ova, i),
 				err);

@@ -35,6 +35,8 @@ struct known {
 	atomic_uint refs;
 	bool is_ova;
 	bool is_glance;            /* opening it may find more: damage */
+	bool may_heal;             /* a part cannot be opened for a reason that
+				    * may pass (a device's error) */
 	char identity[65];         /* over all objects that it reads */
 	struct object_info info;   /* of the container's own object */
 	enum error_kind kind; /* the whole container cannot be opened */

@@ -161,20 +161,28 @@ static const char ovf[] =
 	"</VirtualSystem></Envelope>";
 
 /* An OVA whose second disk is damaged and whose third is missing. Returns
- * where the first one's footer lies, far from any tar header. */
-static size_t put_ova(void)
+ * where the first one's footer lies, far from any tar header; `shift` moves
+ * it. */
+static size_t put_shifted_ova(size_t shift)
 {
 	static unsigned char vhd[FIXED_VHD_BYTES], tar[FIXED_VHD_BYTES + 8192];
 	size_t at, end;
 
 	fixed_vhd_fill(vhd, 'v');
 	end = add_member(tar, 0, "app.ovf", ovf, strlen(ovf));
-	at = add_member(tar, end, "padding", vhd, PAGE - 1024 - end - 512);
+	at = add_member(tar, end, "padding", vhd,
+			PAGE - 1024 - end - 512 + shift);
 	end = add_member(tar, at, "one.vhd", vhd, sizeof(vhd));
-	is_u64(end % PAGE, 0, "the footer ends a page");
+	is_u64(end % PAGE, shift, "where the footer ends");
 	end = add_member(tar, end, "two.vmdk", "not a disk", 10);
 	put("app.ova", tar, end + 1024);
 	return at + 512 + FIXED_VHD_DISK_BYTES;
+}
+
+/* The footer ends a page. */
+static size_t put_ova(void)
+{
+	return put_shifted_ova(0);
 }
 
 static void test_ova(void)
@@ -208,6 +216,27 @@ static void test_ova(void)
 	container_unref(container);
 }
 
+/* A name that promises a disk, or the other way round. */
+static void test_tars_that_lie(void)
+{
+	static unsigned char tar[4096], vhd[FIXED_VHD_BYTES];
+	struct container *container;
+	size_t end = add_member(tar, 0, "app.ovf", ovf, strlen(ovf));
+
+	fixed_vhd_fill(vhd, 'v');
+	put("t/app.vmdk", tar, end + 1024);
+	put("t/app.vhd", tar, end + 1024);
+	put("t/disk.ova", vhd, sizeof(vhd));
+	fails_with(open_key(&container, "t/app.vmdk"), &err, ERR_CORRUPT,
+		   "named as vmdk, but the content is tar, perhaps an OVA; "
+		   "rename it", "a tar named .vmdk");
+	fails_with(open_key(&container, "t/app.vhd"), &err, ERR_CORRUPT,
+		   "named as vhd, but the content is tar", "and .vhd");
+	fails_with(open_key(&container, "t/disk.ova"), &err, ERR_CORRUPT,
+		   "ova", "a disk named .ova");
+	ok(strstr(err.text, "vhd") != NULL, "names both: %s", err.text);
+}
+
 /* What says nothing about a disk must not be remembered as its error. */
 static void test_passing_trouble(void)
 {
@@ -226,6 +255,40 @@ static void test_passing_trouble(void)
 	succeeds(open_key(&container, "app.ova"), &err, "it is back");
 	if (container)
 		ok(container_disk(container, 0)->map, "the disk opens");
+	container_unref(container);
+}
+
+/* A bad sector is a matter of the disk that lies on it. */
+static void test_bad_sector(void)
+{
+	struct faults faults = {
+		.calls = 1 << FAULTY_READ,
+		.bad_offset = put_ova(),
+		.bad_length = 512,
+		.fail_kind = ERR_IO,
+	}, none = { 0 };
+	struct container *container;
+	const struct container_disk *disk;
+
+	faulty_store_set(store, &faults);
+	succeeds(open_key(&container, "app.ova"), &err, "a bad sector");
+	disk = container_disk(container, 0);
+	ok(!disk->map && disk->error.kind == ERR_IO,
+	   "fails the disk on it: %s", disk->error.text);
+	ok(container_disk(container, 3)->map, "and no other");
+	container_unref(container);
+	/* Where the disk's first bytes are looked at, which begin a page. */
+	faults.bad_offset = put_shifted_ova(512) - FIXED_VHD_DISK_BYTES;
+	is_u64(faults.bad_offset % PAGE, 0, "a page behind the header's");
+	faulty_store_set(store, &faults);
+	succeeds(open_key(&container, "app.ova"), &err, "one at its start");
+	disk = container_disk(container, 0);
+	ok(!disk->map && disk->error.kind == ERR_IO, "fails that disk");
+	ok(container_disk(container, 3)->map, "and no other");
+	container_unref(container);
+	faulty_store_set(store, &none);
+	succeeds(open_key(&container, "app.ova"), &err, "it is readable again");
+	ok(container_disk(container, 0)->map, "so is the disk");
 	container_unref(container);
 }
 
@@ -270,7 +333,9 @@ int main(void)
 	test_names_that_lie();
 	test_identity();
 	test_ova();
+	test_tars_that_lie();
 	test_passing_trouble();
+	test_bad_sector();
 	test_giving_up();
 	engine_free(engine);
 	store_close(store);
