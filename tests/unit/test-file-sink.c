@@ -10,17 +10,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <stdarg.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "store/file.h"
 #include "store/sink.h"
 #include "tests/tap.h"
+#include "tests/unit/openat2.h"
 
 static char base[] = "/tmp/vmiefs-sink-XXXXXX";
 static struct store *store;
@@ -385,23 +384,12 @@ static void test_killed(void)
 	clean();
 }
 
-/* valgrind 3.19 does not know the call that keys are resolved by. */
-static bool have_openat2(void)
-{
-	struct open_how how = { .flags = O_RDONLY };
-	int fd = (int)syscall(SYS_openat2, AT_FDCWD, ".", &how, sizeof(how));
-
-	if (fd >= 0)
-		close(fd);
-	return fd >= 0;
-}
-
 int main(void)
 {
 	struct error err;
 
 	if (!have_openat2())
-		return tap_skip_all("no openat2(2) here (valgrind?)");
+		return tap_skip_all(NO_OPENAT2);
 	must(mkdtemp(base) ? 0 : -1, "mkdtemp");
 	succeeds(store_open(&store, base, NULL, &err), &err, "the store");
 	if (!store)

@@ -11,6 +11,7 @@
 #include "store/retry.h"
 #include "tests/lib/faulty-store.h"
 #include "tests/tap.h"
+#include "tests/unit/openat2.h"
 
 static struct error err;
 
@@ -59,6 +60,8 @@ int main(void)
 	char dir[] = "/tmp/vmiefs-test.XXXXXX";
 	struct object_info info;
 
+	if (!have_openat2())
+		return tap_skip_all(NO_OPENAT2);
 	make_service(dir);
 	succeeds(file_store_open(&file, dir, &err), &err, "a service");
 	succeeds(faulty_store_new(&faulty, file, &faults, &err), &err,

@@ -8,15 +8,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <pthread.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/strbuf.h"
 #include "store/store.h"
 #include "tests/tap.h"
+#include "tests/unit/openat2.h"
 
 static char base[] = "/tmp/vmiefs-store-XXXXXX";
 static struct store *store;
@@ -441,24 +440,13 @@ static void test_sources(void)
 	store_close(NULL);
 }
 
-/* valgrind 3.19 does not know the call that keys are resolved by. */
-static bool have_openat2(void)
-{
-	struct open_how how = { .flags = O_RDONLY };
-	int fd = (int)syscall(SYS_openat2, AT_FDCWD, ".", &how, sizeof(how));
-
-	if (fd >= 0)
-		close(fd);
-	return fd >= 0;
-}
-
 int main(void)
 {
 	struct error err;
 	char command[100];
 
 	if (!have_openat2())
-		return tap_skip_all("no openat2(2) here (valgrind?)");
+		return tap_skip_all(NO_OPENAT2);
 	make_tree();
 	succeeds(store_open(&store, path_of("in"), NULL,
 			      &err), &err, "open");
