@@ -5,14 +5,14 @@
 # ls -l of 1,000 containers that nobody has opened yet, in a store where each
 # call takes 20 ms: the probes run in parallel and ahead of ls, and a plain ls
 # does not wait for any. 100 ms over a real server, whose own work for 3,500
-# requests must not count.
+# requests should not count.
 . "${0%/*}/../functions.sh"
 need_fuse
 need qemu-img
 s=$tmp/store
 m=$tmp/mnt
-delay=20
-[ -z "${VMIEFS_TEST_STORE-}" ] || delay=100
+delay=20 faster=4
+[ -z "${VMIEFS_TEST_STORE-}" ] || delay=100 faster=2
 mkdir -p "$s/a" "$s/b" "$m"
 truncate -s 1M "$tmp/raw"
 qemu-img convert -f raw -O vmdk -o subformat=streamOptimized "$tmp/raw" \
@@ -43,10 +43,10 @@ is "$(grep -c ' 1048576 .*vmdk.raw$' "$tmp/out")" 1000 \
 calls=$(grep -c ' a/' "$tmp/calls")
 serial=$((calls * delay))
 echo "# $ms ms; one after the other $calls calls take $serial ms"
-if [ "$ms" -lt $((serial / 4)) ]; then
-	pass "at least four times faster than one after the other"
+if [ "$ms" -lt $((serial / faster)) ]; then
+	pass "at least $faster times faster than one after the other"
 else
-	fail "at least four times faster than one after the other" "$ms ms"
+	fail "at least $faster times faster than one after the other" "$ms ms"
 fi
 ms=$(took ls -l "$m/disks/a")
 again=$(grep -c '^\(open\|read\) a/' "$tmp/calls")

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the vmiefs authors
 #
-# The man pages format without a warning, by groff and by mandoc.
+# The man pages format without a warning, by groff and by mandoc, and name each
+# variable of the environment that the program looks at.
 
 . "${0%/*}/../functions.sh"
 
@@ -30,5 +31,10 @@ for tool in groff mandoc; do
 	for page in "$top_srcdir"/man/*.[1-8]; do
 		ok "${page##*/} by $tool" "lint_$tool" "$page"
 	done
+done
+page=$(tr -d '\\' <"$top_srcdir/man/vmiefs-s3.5")
+for name in $(grep -rhoE '"AWS_[A-Z0-9_]+"' "$top_srcdir/src" | tr -d '"' |
+	sort -u); do
+	like "$page" "[^A-Z_]$name[^A-Z0-9_]" "vmiefs-s3(5) has $name"
 done
 done_testing
