@@ -82,6 +82,7 @@ static const struct option_row mount_rows[] = {
 	       "of VMDK files that are written"),
 	ID("control-gid", control_gid, "GID", "none",
 	   "let this group use control/"),
+	FLAG("delete", can_delete, "allow to remove and rename objects"),
 	VALUE("fsname", OPTION_TEXT, fsname, "NAME", NULL, NULL, 0, 0,
 	      "what mount(8) and df(1) show instead of the source"),
 	ID("gid", gid, "GID", "of who mounts", "group of all files"),

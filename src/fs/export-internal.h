@@ -56,6 +56,7 @@ struct export {
 	const struct format *format;
 	bool is_plain, is_readable;
 	bool is_new;              /* does not start from existing bytes */
+	bool is_replacing;        /* there was an object when it began */
 	int opener;
 	int64_t started_ns;
 	uint64_t size_max;        /* of such a disk */

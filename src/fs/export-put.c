@@ -445,7 +445,8 @@ int export_give(struct export *export, struct export_op *op,
 	memset(op->data, 0, end - at);
 	if (give_base(export, at, op->data, end - at, err))
 		return -1;
-	while (ranges_find(spool_ranges(export->spool), at, &range) &&
+	while (at < end &&
+	       ranges_find(spool_ranges(export->spool), at, &range) &&
 	       range.begin < end) {
 		uint64_t from = max_u64(range.begin, at);
 		uint64_t to = min_u64(range.end, end);

@@ -260,6 +260,7 @@ static void init_export(struct export *export, struct exports *exports,
 	export->is_plain = args->is_plain;
 	export->is_readable = args->is_readable;
 	export->is_new = !args->keeps_bytes;
+	export->is_replacing = args->replaces;
 	export->opener = args->opener;
 	export->started_ns = clock_ns();
 	pthread_mutex_init(&export->lock, NULL);
@@ -405,6 +406,11 @@ const struct bucket *export_bucket(const struct export *export)
 bool export_is_plain(const struct export *export)
 {
 	return export->is_plain;
+}
+
+bool export_is_replacing(const struct export *export)
+{
+	return export->is_replacing;
 }
 
 const char *export_identity(const struct export *export)

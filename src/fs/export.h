@@ -117,6 +117,7 @@ const char *export_key(const struct export *export);
 const char *export_path(const struct export *export);
 const struct bucket *export_bucket(const struct export *export);
 bool export_is_plain(const struct export *export);
+bool export_is_replacing(const struct export *export); /* when it began */
 
 /* A text that no other file of this mount has. */
 const char *export_identity(const struct export *export);

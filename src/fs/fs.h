@@ -124,6 +124,19 @@ struct node *fs_export_node(struct fs *fs, struct node *dir,
 /* The same for the name of one in dir, or NULL. */
 struct node *fs_find_new(struct fs *fs, struct node *dir, const char *name);
 
+/* Change the tree; all block on the store. The names are those of entries of
+ * dir. Errors as their system calls: ERR_EXISTS, EPERM without the right, EXDEV
+ * for what can only be copied, EBUSY for a file being written. */
+int fs_make_dir(struct fs *fs, struct node *dir, const char *name,
+		struct node **node, struct error *err);
+int fs_remove_dir(struct fs *fs, struct node *dir, const char *name,
+		  struct error *err);
+int fs_remove(struct fs *fs, struct node *dir, const char *name,
+	      struct error *err);
+int fs_rename(struct fs *fs, struct node *dir, const char *name,
+	      struct node *to_dir, const char *to_name, bool replace,
+	      struct error *err);
+
 /* May whoever owns the file write to it? */
 bool fs_can_overwrite(const struct fs *fs, const struct node *node);
 

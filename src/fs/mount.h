@@ -31,6 +31,7 @@ struct mount_options {
 	unsigned int vhd_size;      /* -o vhd-size=: 0 current, 1 chs */
 
 	bool can_overwrite;       /* -o overwrite */
+	bool can_delete;          /* -o delete */
 	bool require_size;        /* -o require-size */
 	unsigned int compression; /* -o compression=: enum packer_level */
 	unsigned int vhd, vhdx;   /* -o vhd=, vhdx=: 0 dynamic, 1 fixed */

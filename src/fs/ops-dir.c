@@ -49,6 +49,24 @@ static void answer_handle(struct call *call)
 		reply_handle(call->req, &call->fi, take_ptr(call->handle));
 }
 
+static void add_new(void *arg, const char *segment)
+{
+	struct handle *handle = arg;
+	char **more;
+
+	if (listing_find(handle->listing, segment, false) != SIZE_MAX ||
+	    name_shape(handle->node->view, segment) == SHAPE_NONE)
+		return;
+	more = reallocarray(handle->news, handle->new_count + 1,
+			    sizeof(*more));
+	if (!more)
+		return;
+	handle->news = more;
+	more[handle->new_count] = strdup(segment);
+	if (more[handle->new_count])
+		handle->new_count++;
+}
+
 /* In the pool: list the directory. */
 static void opendir_run(struct job *job)
 {
@@ -65,6 +83,9 @@ static void opendir_run(struct job *job)
 		fs_note_failure(fs, "list", handle->node, &err);
 		call_fail_with(call, &err);
 	} else {
+		if (handle->node->bucket)
+			exports_each(fs->exports, handle->node->bucket, prefix,
+				     add_new, handle);
 		prefetch(call->server, handle, PREFETCH);
 		answer_handle(call);
 	}
@@ -189,6 +210,21 @@ static bool item_of_entry(struct server *server, struct handle *handle,
 	return true;
 }
 
+/* File i of those being written. */
+static int item_of_new(struct server *server, const struct handle *handle,
+		       size_t i, bool with_node, struct dir_item *item)
+{
+	struct node *dir = handle->node;
+
+	if (i >= handle->new_count)
+		return -1;
+	name_of_object(item->name, dir->view, handle->news[i], false);
+	item->type = S_IFREG;
+	if (with_node)
+		item->node = fs_find_new(server->fs, dir, item->name);
+	return 1;
+}
+
 /* Entry i (without "." and ".."). 1: there; 0: not shown; -1: behind the
  * last. */
 static int get_item(struct server *server, struct handle *handle, size_t i,
@@ -199,7 +235,9 @@ static int get_item(struct server *server, struct handle *handle, size_t i,
 	item->node = NULL;
 	if (handle->listing) {
 		if (i >= listing_count(handle->listing))
-			return -1;
+			return item_of_new(server, handle,
+					   i - listing_count(handle->listing),
+					   with_node, item);
 		return item_of_entry(server, handle, i, with_node, item);
 	}
 	if (handle->known) {

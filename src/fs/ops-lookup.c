@@ -16,7 +16,7 @@
 
 /* Tell the kernel about a node, whose reference is given up. It may have been
  * forgotten by then, or the caller gone. */
-static void reply_node(fuse_req_t req, struct node *node)
+void reply_node(fuse_req_t req, struct node *node)
 {
 	struct server *server = server_of(req);
 	struct tree *tree = server->fs->tree;

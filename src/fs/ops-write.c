@@ -234,6 +234,7 @@ static void reply_op(struct call *call)
 		fuse_reply_buf(call->req, op->data, op->taken);
 		break;
 	case EXPORT_RESIZE:
+	case EXPORT_PUBLISH:
 		if (!call->is_setattr) {
 			fuse_reply_err(call->req, 0);
 			break;
@@ -362,6 +363,74 @@ void resize_export(fuse_req_t req, struct handle *handle, uint64_t size)
 	call->is_setattr = true;
 	call->op.offset = size;
 	submit(call);
+}
+
+/* truncate(2), which has no open file: open, resize and publish in one. */
+
+static void truncate_done(struct export_op *op, const struct error *err)
+{
+	struct call *call = ring_item(op, struct call, op);
+
+	if (err) {
+		op_done(op, err);
+		return;
+	}
+	op->kind = EXPORT_PUBLISH;
+	op->done = op_done;
+	submit(call);
+}
+
+static void truncate_run(struct job *job)
+{
+	struct call *call = call_of_job(job);
+	struct node *node = call->handle->node;
+	struct fs *fs = call->server->fs;
+	char key[STORE_KEY_MAX + 2], path[PATH_BYTES];
+	struct export_args args = { .keeps_bytes = true };
+	struct export *export;
+	struct error err = { 0 };
+
+	if (fs_overwrite_args(fs, node, key, path, &args, &err) ||
+	    export_new(&export, fs->exports, &args, &err)) {
+		fs_note_stale(fs, node, &err);
+		fail_open(call, path, &err);
+		call_unref(call);
+		return;
+	}
+	open_directly(call, export);
+	call->op.kind = EXPORT_RESIZE;
+	call->op.done = truncate_done;
+	atomic_store(&call->interrupt, interrupt_op);
+	submit(call);
+}
+
+void truncate_node(fuse_req_t req, struct node *node, uint64_t size)
+{
+	struct server *server = server_of(req);
+	struct handle *handle = handle_new(server, node);
+	struct call *call;
+
+	if (!handle) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	if (node->export) { /* it is open elsewhere */
+		handle->export = export_ref(node->export);
+		handle->is_closed = true;
+		fs_count(server->fs, FS_HANDLES, 1);
+		resize_export(req, handle, size);
+		handle_unref(server, handle);
+		return;
+	}
+	call = call_new(req);
+	if (!call) {
+		handle_unref(server, handle);
+		return;
+	}
+	call->handle = handle;
+	call->is_setattr = true;
+	call->op.offset = size;
+	call_queue(call, server->fs->pool, truncate_run);
 }
 
 void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,

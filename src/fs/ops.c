@@ -64,6 +64,9 @@ void handle_unref(struct server *server, struct handle *handle)
 		fs_count(server->fs, FS_HANDLES, (uint64_t)-1);
 	containers_release(server->fs->containers, handle->opened);
 	listing_unref(handle->listing);
+	for (size_t i = 0; i < handle->new_count; i++)
+		free(handle->news[i]);
+	free(handle->news);
 	known_unref(handle->known);
 	node_unref(server->fs->tree, handle->node);
 	export_unref(handle->export);
@@ -223,8 +226,6 @@ static void set_nothing(fuse_req_t req, fuse_ino_t ino,
 
 	if (!fs->is_writable)
 		fuse_reply_err(req, EROFS);
-	else if (to_set & FUSE_SET_ATTR_SIZE)
-		fuse_reply_err(req, EOPNOTSUPP);
 	else if ((to_set & FUSE_SET_ATTR_UID && attr->st_uid != fs->uid) ||
 		 (to_set & FUSE_SET_ATTR_GID && attr->st_gid != fs->gid))
 		fuse_reply_err(req, EPERM);
@@ -244,6 +245,9 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr,
 
 	if (to_set & FUSE_SET_ATTR_SIZE && fi && handle_of(fi)->export)
 		resize_export(req, handle_of(fi), (uint64_t)attr->st_size);
+	else if (to_set & FUSE_SET_ATTR_SIZE && server->fs->is_writable &&
+		 node->kind != NODE_LOG_LEVEL)
+		truncate_node(req, node, (uint64_t)attr->st_size);
 	else if (node->kind != NODE_LOG_LEVEL)
 		set_nothing(req, ino, attr, to_set, fi);
 	else if (to_set & ~harmless)
@@ -266,58 +270,41 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 	fuse_reply_statfs(req, &st);
 }
 
-/* Writing will come here; until then each way to change something says that
- * the file system is read-only. */
+/* What no store has. */
+
+static void refuse(fuse_req_t req, int errnum)
+{
+	fuse_reply_err(req, server_of(req)->fs->is_writable ? errnum : EROFS);
+}
 
 static void refuse_mknod(fuse_req_t req, fuse_ino_t parent, const char *name,
 			 mode_t mode, dev_t rdev)
 {
-	fuse_reply_err(req, EROFS);
-}
-
-static void refuse_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name,
-			 mode_t mode)
-{
-	fuse_reply_err(req, EROFS);
-}
-
-static void refuse_unlink(fuse_req_t req, fuse_ino_t parent,
-			  const char *name)
-{
-	fuse_reply_err(req, EROFS);
+	refuse(req, EPERM);
 }
 
 static void refuse_symlink(fuse_req_t req, const char *link,
 			   fuse_ino_t parent, const char *name)
 {
-	fuse_reply_err(req, EROFS);
-}
-
-static void refuse_rename(fuse_req_t req, fuse_ino_t parent,
-			  const char *name, fuse_ino_t to,
-			  const char *to_name, unsigned int flags)
-{
-	fuse_reply_err(req, EROFS);
+	refuse(req, EPERM);
 }
 
 static void refuse_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent,
 			const char *name)
 {
-	fuse_reply_err(req, EROFS);
+	refuse(req, EPERM);
 }
 
 static void refuse_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
 			    const char *value, size_t size, int flags)
 {
-	fuse_reply_err(req, server_of(req)->fs->is_writable ?
-			    EOPNOTSUPP : EROFS);
+	refuse(req, EOPNOTSUPP);
 }
 
 static void refuse_removexattr(fuse_req_t req, fuse_ino_t ino,
 			       const char *name)
 {
-	fuse_reply_err(req, server_of(req)->fs->is_writable ?
-			    EOPNOTSUPP : EROFS);
+	refuse(req, EOPNOTSUPP);
 }
 
 static void op_releasedir(fuse_req_t req, fuse_ino_t ino,
@@ -351,11 +338,11 @@ const struct fuse_lowlevel_ops server_ops = {
 	.getxattr = op_getxattr,
 	.listxattr = op_listxattr,
 	.mknod = refuse_mknod,
-	.mkdir = refuse_mkdir,
-	.unlink = refuse_unlink,
-	.rmdir = refuse_unlink,
+	.mkdir = op_mkdir,
+	.unlink = op_unlink,
+	.rmdir = op_rmdir,
 	.symlink = refuse_symlink,
-	.rename = refuse_rename,
+	.rename = op_rename,
 	.link = refuse_link,
 	.setxattr = refuse_setxattr,
 	.removexattr = refuse_removexattr,

@@ -42,6 +42,9 @@ struct handle {
 	struct disk *disk;
 	bool is_direct;          /* past the kernel's cache */
 	struct listing *listing; /* directories: a reference, or NULL */
+	char **news;             /* segments of files being written that the
+				  * listing does not have */
+	size_t new_count;
 	struct known *known;     /* of an OVA's directory: a reference */
 	size_t prefetched;       /* entries whose probes were started */
 	struct export *export;   /* files being written: a reference */
@@ -87,6 +90,9 @@ extern const struct fuse_lowlevel_ops server_ops;
 /* How libfuse is to reach the kernel: see the .c. */
 extern const struct fuse_custom_io server_io;
 
+/* Answer with a node, whose reference is given up. */
+void reply_node(fuse_req_t req, struct node *node);
+
 /* What ops-write.c does with a file being written. */
 void open_for_writing(fuse_req_t req, struct node *node,
 		      struct fuse_file_info *fi);
@@ -95,6 +101,7 @@ void write_export(fuse_req_t req, struct handle *handle, const char *data,
 void read_export(fuse_req_t req, struct handle *handle, size_t size,
 		 uint64_t offset);
 void resize_export(fuse_req_t req, struct handle *handle, uint64_t size);
+void truncate_node(fuse_req_t req, struct node *node, uint64_t size);
 void lseek_export(fuse_req_t req, const struct handle *handle, off_t offset,
 		  int whence);
 void release_export(struct handle *handle, bool publish);
@@ -120,6 +127,12 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
 		  off_t length, struct fuse_file_info *fi);
 void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
 	      struct fuse_file_info *fi);
+void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name,
+	      mode_t mode);
+void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
+void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
+void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
+	       fuse_ino_t to_parent, const char *to_name, unsigned int flags);
 void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
 		 size_t size);

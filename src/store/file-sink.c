@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
@@ -43,6 +44,7 @@ struct file_sink {
 	char *if_match;            /* NULL: any */
 	bool replace;
 	bool is_published;
+	atomic_bool is_cancelled;
 	int dir;                   /* where the name is to be */
 	int fd;
 	char hidden[HIDDEN_BYTES]; /* "" = the file has no name */
@@ -446,6 +448,8 @@ static int file_sink_finish(struct sink *sink, struct object_info *info,
 		ret = error_errno(err, errno, "cannot store the file");
 	else if (fstat(self->fd, &st))
 		ret = error_errno(err, errno, "cannot stat");
+	else if (atomic_load(&self->is_cancelled))
+		ret = error_set(err, ERR_CANCELLED, "was cancelled");
 	else
 		ret = publish(self, err);
 	if (!ret) {
@@ -454,6 +458,12 @@ static int file_sink_finish(struct sink *sink, struct object_info *info,
 	}
 	pool_blocking_end();
 	return ret;
+}
+
+/* Nothing here waits for long but storing, before the object appears. */
+static void file_sink_cancel(struct sink *sink)
+{
+	atomic_store(&((struct file_sink *)sink)->is_cancelled, true);
 }
 
 static void file_sink_discard(struct sink *sink)
@@ -478,6 +488,7 @@ static const struct sink_ops file_sink_ops = {
 	.zeroes = file_sink_zeroes,
 	.patch = file_sink_patch,
 	.finish = file_sink_finish,
+	.cancel = file_sink_cancel,
 	.discard = file_sink_discard,
 };
 

@@ -423,6 +423,10 @@ static const struct store_ops file_store_ops = {
 	.has_prefix = file_has_prefix,
 	.open = file_open,
 	.create = file_create,
+	.remove = file_remove,
+	.rename = file_rename,
+	.make_prefix = file_make_prefix,
+	.remove_prefix = file_remove_prefix,
 	.close = file_close,
 };
 

@@ -42,4 +42,14 @@ void file_advance(struct iovec **iov, int *iovcnt, size_t n);
 int file_create(struct sink **out, struct store *store, const char *key,
 		const struct sink_args *args, struct error *err);
 
+/* The other changes of store_ops (file-change.c). */
+int file_remove(struct store *store, const char *key, const char *if_match,
+		struct error *err);
+int file_rename(struct store *store, const char *from, const char *to,
+		bool replace, struct error *err);
+int file_make_prefix(struct store *store, const char *prefix,
+		     struct error *err);
+int file_remove_prefix(struct store *store, const char *prefix,
+		       struct error *err);
+
 #endif

@@ -228,3 +228,51 @@ int store_create(struct sink **out, struct store *store, const char *key,
 	(*out)->head_bytes = args->head_bytes;
 	return 0;
 }
+
+static int no_change(const struct store *store, struct error *err)
+{
+	return error_set(err, ERR_UNSUPPORTED, "%s cannot be changed in this "
+			 "way", store->url);
+}
+
+int store_remove(struct store *store, const char *key, const char *if_match,
+		 struct error *err)
+{
+	if (check_key(key, err))
+		return -1;
+	log_debug("remove %s/%s", store->url, key);
+	if (!store->ops->remove)
+		return no_change(store, err);
+	return store->ops->remove(store, key, if_match, err);
+}
+
+int store_rename(struct store *store, const char *from, const char *to,
+		 bool replace, struct error *err)
+{
+	if (check_key(from, err) || check_key(to, err))
+		return -1;
+	log_debug("rename %s/%s to %s", store->url, from, to);
+	if (!store->ops->rename)
+		return no_change(store, err);
+	return store->ops->rename(store, from, to, replace, err);
+}
+
+int store_make_prefix(struct store *store, const char *prefix,
+		      struct error *err)
+{
+	if (check_key(prefix, err))
+		return -1;
+	if (!store->ops->make_prefix)
+		return no_change(store, err);
+	return store->ops->make_prefix(store, prefix, err);
+}
+
+int store_remove_prefix(struct store *store, const char *prefix,
+			struct error *err)
+{
+	if (check_key(prefix, err))
+		return -1;
+	if (!store->ops->remove_prefix)
+		return no_change(store, err);
+	return store->ops->remove_prefix(store, prefix, err);
+}

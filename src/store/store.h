@@ -90,6 +90,15 @@ struct store_ops {
 	/* As store_create(); key and args are checked. NULL = read-only. */
 	int (*create)(struct sink **out, struct store *store, const char *key,
 		      const struct sink_args *args, struct error *err);
+	/* As store_remove(), ...; the keys are checked. NULL = cannot. */
+	int (*remove)(struct store *store, const char *key,
+		      const char *if_match, struct error *err);
+	int (*rename)(struct store *store, const char *from, const char *to,
+		      bool replace, struct error *err);
+	int (*make_prefix)(struct store *store, const char *prefix,
+			   struct error *err);
+	int (*remove_prefix)(struct store *store, const char *prefix,
+			     struct error *err);
 	/* NULL = a bucket is the store whose URL has the name behind it. */
 	int (*open_bucket)(struct store **out, struct store *service,
 			   const char *name, struct error *err);
@@ -198,6 +207,22 @@ int object_readv(struct object *object, uint64_t offset,
  * at sink_finish(). */
 int store_create(struct sink **out, struct store *store, const char *key,
 		 const struct sink_args *args, struct error *err);
+
+/* Remove an object; ERR_STALE unless it has the ETag if_match (NULL: any). */
+int store_remove(struct store *store, const char *key, const char *if_match,
+		 struct error *err);
+
+/* Give an object another key; ERR_EXISTS where that is taken and is not to be
+ * replaced. */
+int store_rename(struct store *store, const char *from, const char *to,
+		 bool replace, struct error *err);
+
+/* Make, or remove, what a store has for an empty prefix (without its slash).
+ * ERR_EXISTS; ENOTEMPTY. */
+int store_make_prefix(struct store *store, const char *prefix,
+		      struct error *err);
+int store_remove_prefix(struct store *store, const char *prefix,
+			struct error *err);
 
 /* Drivers. Each takes the whole source. */
 int file_store_open(struct store **out, const char *path, struct error *err);
