@@ -15,11 +15,12 @@
 #include "format/tar.h"
 #include "format/writer.h"
 #include "store/store.h"
+#include "tests/lib/fake-disk.h"
 #include "tests/lib/log-sink.h"
 #include "tests/tap.h"
 
-#define DISK_BYTES (200u << 10)
 #define GRAIN      (64u << 10)
+#define DISK_BYTES (50 * GRAIN - 512) /* more than a buffer is stored */
 
 static struct error err;
 static struct budget *budget;
@@ -34,8 +35,8 @@ static void must(int ret, const char *what)
 	}
 }
 
-/* A small disk, its first and last grains with a byte; as a source. */
-static struct source *make_disk(const char *format, unsigned char byte)
+/* A small disk with noise in every second grain; as a source. */
+static struct source *make_disk(const char *format, uint64_t seed)
 {
 	struct write_args args = { .name = "disk", .size = DISK_BYTES };
 	static unsigned char grain[GRAIN], packed[2 * GRAIN];
@@ -50,11 +51,12 @@ static struct source *make_disk(const char *format, unsigned char byte)
 	must(writer_new(&writer, format_find(format), &args, &err), "writer");
 	sink = log_sink_new(&log, writer->head_bytes);
 	must(writer_start(writer, sink, &err), "start");
-	for (uint64_t at = 0; at < DISK_BYTES; at += 3 * GRAIN) {
+	for (uint64_t at = 0; at < DISK_BYTES; at += 2 * GRAIN) {
 		struct piece piece = { .offset = at, .length = GRAIN,
 				       .stored = GRAIN, .data = grain };
 
-		grain[at / GRAIN] = byte;
+		for (size_t i = 0; i < GRAIN; i++)
+			grain[i] = (unsigned char)(fake_random(&seed) >> 50);
 		if (writer->ops->pack) {
 			must(writer->ops->pack(writer, packer, &piece, packed,
 					       &err), "pack");

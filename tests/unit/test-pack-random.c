@@ -33,7 +33,7 @@ static const struct kind {
 	{ "vhd", "vhd", NULL, 0, 0, 3ull << 30 },
 	{ "vhd-fixed", "vhd", "fixed", 0, 0, 5 * MIB },
 	{ "vhdx", "vhdx", NULL, 0, 0, 9ull << 30 },
-	{ "vhdx-1m", "vhdx", NULL, MIB, 0, 3ull << 30 },
+	{ "vhdx-1m", "vhdx", NULL, MIB, 0, 9ull << 30 },
 	{ "vhdx-4k", "vhdx", NULL, 2 * MIB, 4096, 3ull << 30 },
 	{ "vhdx-fixed", "vhdx", "fixed", MIB, 0, 5 * MIB },
 };
@@ -76,6 +76,17 @@ static uint64_t draw_length(uint64_t max)
 	return min_u64(length, max);
 }
 
+/* A hole that ends about where tables of VMDK (32 MiB) or parts of a VHDX's
+ * table (4 GiB) do. */
+static uint64_t draw_hole(uint64_t start, uint64_t max)
+{
+	uint64_t edge = draw(3) ? 32 * MIB : 4096ull * MIB;
+	uint64_t length = div_round_up(start + 1, edge) * edge - start;
+
+	return draw(2) ? draw_length(max) :
+	       min_u64(length - min_u64(length - 1, draw(3 * 64 * KIB)), max);
+}
+
 static void make_layout(struct layout *layout, uint64_t size_max)
 {
 	size_t count = 1 + draw(SEGMENTS_MAX);
@@ -89,7 +100,9 @@ static void make_layout(struct layout *layout, uint64_t size_max)
 			left = min_u64(left, MIB);
 		layout->segments[layout->count] = (struct segment){
 			.content = content, .start = layout->size,
-			.length = draw_length(left),
+			.length = content == HOLE ?
+				draw_hole(layout->size, left) :
+				draw_length(left),
 			.seed = fake_random(&state),
 		};
 		layout->size += layout->segments[layout->count++].length;

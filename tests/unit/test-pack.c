@@ -279,6 +279,7 @@ struct cancelled {
 	struct pack *pack;     /* from pack_new() to done() */
 	bool is_over;
 	enum error_kind kind;
+	bool is_fed;           /* all of the disk was taken */
 };
 
 static void cancelled_done(void *arg, const struct object_info *info,
@@ -319,10 +320,11 @@ static void write_cancelled(struct cancelled *job)
 	pthread_mutex_lock(&job->lock);
 	job->pack = job->run.pack;
 	pthread_mutex_unlock(&job->lock);
-	if (feed(&job->run, &error))
-		pack_discard(job->run.pack, cancelled_done, job);
-	else
+	job->is_fed = !feed(&job->run, &error);
+	if (job->is_fed)
 		pack_finish(job->run.pack, cancelled_done, job);
+	else
+		pack_discard(job->run.pack, cancelled_done, job);
 	pthread_mutex_lock(&job->lock);
 	while (!job->is_over)
 		pthread_cond_wait(&job->ended, &job->lock);
@@ -350,8 +352,8 @@ static bool cancel_once(const struct kind *kind, unsigned int hang_call,
 		write_cancelled(&job);
 	pthread_join(thread, NULL);
 	is_good = job.kind == ERR_CANCELLED ? is_dropped(&log) :
-		  job.kind == ERR_NONE && !hang_call && log.finishes == 1 &&
-		  log.discards == 1;
+		  job.kind == ERR_NONE && job.is_fed && !hang_call &&
+		  log.finishes == 1 && log.discards == 1;
 	sink_log_free(&log);
 	return is_good;
 }
