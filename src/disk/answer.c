@@ -117,7 +117,10 @@ static struct block *release_blocks(struct disk_read *read)
 
 	for (unsigned int i = 0; i < read->count; i++) {
 		struct block *block = read->blocks[i];
-		bool passed = read->sequential && !block->bad &&
+		/* A read that is late lets go of what still loads; whoever
+		 * loads it owns the rest of it. */
+		bool passed = read->sequential && !block->loading &&
+			      !block->bad &&
 			      block->index * disk->block_bytes +
 				      block->length <= end;
 		struct block *dropped = block_release(disk->engine->blocks,
