@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the vmiefs authors
 """check-corpus.py CORPUS BUILD: every container of a corpus reads as its table
-says, through the engine (tests/tools/diskcat) and, where FUSE works, a mount.
+says, through the engine (tests/tools/diskcat) and, where FUSE works, a mount;
+with --server, of a bucket that has the same containers.
 
 CORPUS/expected.tsv has a row for each container: container, stored, format,
 subformat, virtual_size, expect, raw_sha256, origin, notes. `stored` is the
@@ -42,6 +43,8 @@ RANDOM_READS = 400
 RANDOM_BELOW = 8 << 30  # bytes of virtual size
 WHOLE_BELOW = 2 << 30  # larger disks: data and samples of holes by the mount
 SAMPLE = 64 << 10
+PUT = [sys.executable,
+       os.path.join(os.path.dirname(__file__), "../s3/put.py")]
 
 
 def copy_sparse(source, path):
@@ -195,6 +198,7 @@ class Corpus:
         self.mount = os.path.join(self.top, "mount")
         self.raw = os.path.join(self.top, "raw")
         self.mounted = False
+        self.source, self.bucket = self.store, None
         self.counts = {}
 
     def run(self, *words):
@@ -205,11 +209,22 @@ class Corpus:
                               timeout=self.args.timeout)
         return done.returncode, done.stdout, done.stderr.strip()
 
+    def publish(self):
+        """The words of the command line that mount the containers."""
+        if not self.args.server:
+            return [self.source]
+        self.bucket = f"vmiefs-corpus-{os.getpid()}"
+        self.source = f"s3://{self.bucket}"
+        subprocess.run([*PUT, self.args.server, "sync", self.store,
+                        self.bucket, os.path.join(self.top, "state")],
+                       check=True)
+        return ["-o", self.args.mount_options, self.source]
+
     def start_mount(self):
         if self.args.no_mount or not os.access("/dev/fuse", os.R_OK | os.W_OK):
             return
         os.mkdir(self.mount)
-        status, _, err = self.run("vmiefs", self.store, self.mount)
+        status, _, err = self.run("vmiefs", *self.publish(), self.mount)
         self.mounted = status == 0
         if not self.mounted:
             print(f"# no mount: {err}")
@@ -222,6 +237,9 @@ class Corpus:
             subprocess.run(["fusermount3", "-uz", self.mount], check=False)
         elif not self.args.keep:
             shutil.rmtree(self.top, ignore_errors=True)
+        if self.bucket:
+            subprocess.run([*PUT, self.args.server, "drop", self.bucket],
+                           check=False)
 
     def read_disk(self, where, member, size, want):
         """(True, "") if the disk reads as the table says, else (False, why);
@@ -412,7 +430,8 @@ class Corpus:
         for (kind, expect), (good, all_) in sorted(self.counts.items()):
             print(f"# {kind} {expect}: {good} of {all_}")
         print("# read through the engine" +
-              (" and a mount" if self.mounted else "; no mount"))
+              (f" and a mount of {self.source}" if self.mounted else
+               "; no mount"))
         return tap.done()
 
 
@@ -423,6 +442,10 @@ def main():
     parser.add_argument("--only", default="", metavar="REGEX",
                         help="only containers whose path matches")
     parser.add_argument("--no-mount", action="store_true")
+    parser.add_argument("--server", metavar="ENDPOINT",
+                        help="mount a bucket of this S3 server")
+    parser.add_argument("--mount-options", metavar="LIST", default="",
+                        help="by which a mount finds the server")
     parser.add_argument("--keep", action="store_true",
                         help="leave the unpacked containers there")
     parser.add_argument("--timeout", type=int, default=900,
