@@ -42,7 +42,8 @@ struct mounting {
 	struct server server;
 	struct fuse_session *session;
 	pthread_t main, signals, ready;
-	atomic_bool has_ended;
+	atomic_bool has_checked, has_ended;
+	int gave_up; /* the signal that ended the wait for the store; 0: none */
 };
 
 static int complain(const struct error *err, int status)
@@ -148,16 +149,22 @@ static void wake_main(int sig)
 	(void)sig;
 }
 
-static void block_signals(sigset_t *set)
+static void watch_set(sigset_t *set)
 {
-	struct sigaction wake = { .sa_handler = wake_main };
-	struct sigaction ignore = { .sa_handler = SIG_IGN };
-
 	sigemptyset(set);
 	sigaddset(set, SIGTERM);
 	sigaddset(set, SIGINT);
 	sigaddset(set, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, set, NULL);
+}
+
+static void block_signals(void)
+{
+	sigset_t set;
+	struct sigaction wake = { .sa_handler = wake_main };
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+
+	watch_set(&set);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	sigaction(SIGUSR1, &wake, NULL);
 	sigaction(SIGPIPE, &ignore, NULL);
 }
@@ -191,10 +198,7 @@ static void *wait_for_signals(void *arg)
 	sigset_t set;
 	int sig;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
+	watch_set(&set);
 	for (;;) {
 		if (sigwait(&set, &sig))
 			continue;
@@ -272,18 +276,23 @@ static void leave_now(int sig)
 	_exit(EXIT_STATUS_FAILED);
 }
 
+static void leave_in_time(void)
+{
+	struct sigaction leave = { .sa_handler = leave_now };
+
+	sigaction(SIGALRM, &leave, NULL);
+	alarm(LEAVE_SECONDS);
+}
+
 /* Everybody who waits is answered before the mount goes; then what still runs
  * is told to end, and gets its time where it cannot, but no more. */
 static void end_session(struct mounting *m)
 {
-	struct sigaction leave = { .sa_handler = leave_now };
-
 	notify_systemd("STOPPING=1");
 	calls_abort(&m->server, 0);
 	fuse_session_unmount(m->session);
 	store_cancel(buckets_store(m->server.fs->buckets));
-	sigaction(SIGALRM, &leave, NULL);
-	alarm(LEAVE_SECONDS);
+	leave_in_time();
 	fs_stop(m->server.fs);
 	calls_abort(&m->server, LEAVE_SECONDS * 1000);
 	calls_stop(&m->server);
@@ -312,24 +321,57 @@ static int serve_session(struct mounting *m, struct error *err)
 	return ret;
 }
 
+static void *wait_to_give_up(void *arg)
+{
+	struct mounting *m = arg;
+	sigset_t set;
+	int sig;
+
+	watch_set(&set);
+	while (sigwait(&set, &sig)) {
+	}
+	if (atomic_load(&m->has_checked))
+		return NULL;
+	m->gave_up = sig;
+	leave_in_time();
+	store_cancel(buckets_store(m->server.fs->buckets));
+	return NULL;
+}
+
 /* Nothing is mounted before the store has answered. Who waits for that may
- * give up: there is nothing to undo yet, so signals have their usual effect,
- * in this thread only. */
-static int connect_store(struct mounting *m, const sigset_t *set,
-			 struct error *err)
+ * give up; then what the store has started (a program that is to print keys)
+ * is ended before this process is. */
+static int connect_store(struct mounting *m, struct error *err)
 {
 	struct store *store = buckets_store(m->server.fs->buckets);
+	pthread_t waiting;
 	int ret;
 
 	if (store_start(store, err))
 		return -1;
-	pthread_sigmask(SIG_UNBLOCK, set, NULL);
+	ret = pthread_create(&waiting, NULL, wait_to_give_up, m);
+	if (ret)
+		return error_errno(err, ret, "cannot start a thread");
 	ret = store_check(store, err);
-	pthread_sigmask(SIG_BLOCK, set, NULL);
-	return ret;
+	atomic_store(&m->has_checked, true);
+	pthread_kill(waiting, SIGTERM); /* it waits for this */
+	pthread_join(waiting, NULL);
+	return m->gave_up ? -1 : ret;
 }
 
-static int prepare(struct mounting *m, const sigset_t *set, struct error *err)
+/* By the signal that it was, so that a shell knows. */
+static void die_of(int sig)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	signal(sig, SIG_DFL);
+	raise(sig);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static int prepare(struct mounting *m, struct error *err)
 {
 	const struct mount_options *o = m->options;
 
@@ -339,16 +381,15 @@ static int prepare(struct mounting *m, const sigset_t *set, struct error *err)
 		return -1;
 	if (m->parent_fd >= 0 && chdir("/"))
 		return error_errno(err, errno, "/");
-	return connect_store(m, set, err);
+	return connect_store(m, err);
 }
 
 static int serve(struct mounting *m, struct store *store, struct error *err)
 {
 	struct server *server = &m->server;
-	sigset_t set;
 	int ret;
 
-	block_signals(&set);
+	block_signals();
 	raise_descriptor_limit();
 	if (fs_new(&server->fs, m->options, store, err))
 		return -1;
@@ -357,7 +398,7 @@ static int serve(struct mounting *m, struct store *store, struct error *err)
 	pthread_cond_init(&server->interrupted, NULL);
 	ring_init(&server->active);
 	ring_init(&server->handles);
-	ret = prepare(m, &set, err) || start_session(m, err) ? -1 : 0;
+	ret = prepare(m, err) || start_session(m, err) ? -1 : 0;
 	if (!ret) {
 		ret = serve_session(m, err);
 		end_session(m);
@@ -413,7 +454,10 @@ int mount_main(const struct mount_options *options)
 		store_close(store);
 		return status;
 	}
-	if (serve(&m, store, &err))
+	if (serve(&m, store, &err)) {
+		if (m.gave_up)
+			die_of(m.gave_up);
 		return complain(&err, EXIT_STATUS_FAILED);
+	}
 	return 0;
 }

@@ -19,7 +19,8 @@ sys.path[:0] = [os.path.join(HERE, ".."), os.path.join(HERE, "../store")]
 # pylint: disable=wrong-import-position
 import tap  # noqa: E402
 from control import KEYS, Server  # noqa: E402
-from mounted import Mount, environment, need_mounts, run  # noqa: E402
+from mounted import (BUILD, Mount, environment, need_mounts,  # noqa: E402
+                     run)
 from standins import Container, Imds, Keys, Sts  # noqa: E402
 
 LIFE = 12  # seconds; renewed when three quarters are over
@@ -234,6 +235,34 @@ def check_silence(server, top):
     server.rules()
 
 
+def check_giving_up(server, top):
+    """Ctrl-C to a mount command that waits for keys."""
+    env, script = profiles(top, "never", "sleep 1000 & wait\n")
+    where = os.path.join(top, "never")
+    os.mkdir(where)
+    for name, words in (("in the foreground", ["-f"]),
+                        ("in the background", [])):
+        with subprocess.Popen(
+                [os.path.join(BUILD, "vmiefs"), *words, "s3://disks", where,
+                 "-o", f"endpoint={server.url()},addressing=path,profile=p"],
+                env=env, stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE) as command:
+            end = time.monotonic() + 20
+            while not processes(script) and time.monotonic() < end:
+                time.sleep(0.05)
+            waits = processes(script) != ""
+            begin = time.monotonic()
+            command.send_signal(signal.SIGINT)
+            command.wait(60)
+            while processes(script) and time.monotonic() < begin + 60:
+                time.sleep(0.05)
+            took = time.monotonic() - begin
+        tap.ok(waits and took < 3 and command.returncode == -signal.SIGINT,
+               f"Ctrl-C of a mount {name} that waits for keys: ends, with"
+               f" the process, in {took:.2f} s",
+               f"waits: {waits}, status {command.returncode}")
+
+
 def check_all(server, top, data):
     """What has to wait, at once."""
     env, script = profiles(top, "later", SCRIPT.format(
@@ -248,6 +277,7 @@ def check_all(server, top, data):
         check_renewal(top, data)
         judge_refusals(jobs)
     check_waiting(mount, script)
+    check_giving_up(server, top)
     check_silence(server, top)
 
 
