@@ -268,6 +268,54 @@ def other_vmdk(folder):
            "a sparse VMDK is refused", done.stderr)
 
 
+def from_prefix(folder):
+    """All disks of NAME.ova.part/, in the order of their names."""
+    part = os.path.join(folder, "x.ova.part")
+    os.mkdir(part)
+    names = ["b.vmdk", "B.vmdk", "a10.vmdk", "a2.vmdk", "\u00e4.vmdk"]
+    make_disks(part, names)
+    for name in os.listdir(part):
+        if name.startswith("raw"):
+            os.remove(os.path.join(part, name))
+
+    def attempt():
+        return tool("ovasink", "-r", "--", folder, "x.ova", "x.ova.part/")
+
+    tap.same(attempt().returncode, 0, "a whole prefix")
+    with tarfile.open(os.path.join(folder, "x.ova"), "r:") as tar:
+        tap.same(tar.getnames(), ["x.ovf", *sorted(names), "x.mf"],
+                 "in the order of names, byte by byte")
+    tap.same(sorted(os.listdir(part)), sorted(names), "the disks stay")
+    with open(os.path.join(folder, "x.ova"), "rb") as file:
+        before = file.read()
+    for name, why in (("notes.txt", r"notes\.txt.*does not end in"),
+                      ("sub/d.vmdk", '"sub/" is a directory')):
+        path = os.path.join(part, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        shutil.copy(os.path.join(part, "b.vmdk"), path)
+        done = attempt()
+        tap.ok(done.returncode == 1 and re.search(why, done.stderr),
+               f"refused: {name} among the disks", done.stderr)
+        os.remove(path)
+        if os.path.dirname(path) != part:
+            os.rmdir(os.path.dirname(path))
+    for number in range(56):
+        shutil.copy(os.path.join(part, "b.vmdk"),
+                    os.path.join(part, f"n{number}.vmdk"))
+    done = attempt()
+    tap.ok("more than 60 disks" in done.stderr, "refused: 61 disks",
+           done.stderr)
+    with open(os.path.join(folder, "x.ova"), "rb") as file:
+        tap.ok(file.read() == before, "what was there stays")
+    os.remove(os.path.join(part, "n0.vmdk"))
+    tap.same(attempt().returncode, 0, "60 disks are not too many")
+    shutil.rmtree(part)
+    os.mkdir(part)
+    done = attempt()
+    tap.ok("no disks are in" in done.stderr, "refused: an empty prefix",
+           done.stderr)
+
+
 def stopped(folder):
     """Stopped anywhere, and where the name is taken: nothing appears."""
     names = ["a.vmdk", "b.vmdk"]
@@ -295,7 +343,7 @@ def main():
     jobs = [(one_package, what, base, names)
             for what, (base, names) in PACKAGES.items()]
     for function, *arguments in jobs + [(refused,), (other_vmdk,),
-                                        (stopped,)]:
+                                        (from_prefix,), (stopped,)]:
         with tempfile.TemporaryDirectory() as folder:
             function(folder, *arguments)
     return tap.done()

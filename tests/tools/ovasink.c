@@ -6,8 +6,8 @@
  *     ovasink [-c BYTES] [-m MEMORY] [-r] DIR KEY PART...
  *
  * Each PART is the key of a VMDK in DIR, the last part of which becomes the
- * member's name. -r replaces the object, -c stops after so many bytes of
- * disks. Prints what it took as JSON. Exit status: 0 good, 1 failed, 2
+ * member's name; a single PREFIX/ stands for all VMDKs in it. -r replaces the
+ * object, -c stops after so many bytes of disks. Prints what it took as JSON. Exit status: 0 good, 1 failed, 2
  * usage. */
 #include "config.h"
 
@@ -19,10 +19,7 @@
 #include <unistd.h>
 
 #include "common/budget.h"
-#include "common/cleanup.h"
-#include "format/format.h"
-#include "format/ova-write.h"
-#include "store/sink.h"
+#include "disk/assemble.h"
 #include "store/store.h"
 
 struct job_args {
@@ -61,76 +58,33 @@ static int parse_options(struct job_args *args, int argc, char **argv)
 	return 0;
 }
 
-static const char *plain_name(const char *key)
+static bool stop_after(void *arg, uint64_t done, uint64_t total)
 {
-	const char *slash = strrchr(key, '/');
+	uint64_t *stop = arg;
 
-	return slash ? slash + 1 : key;
+	return done <= *stop && done <= total;
 }
 
-static int open_part(struct ova_part *part, struct store *store,
-		     const char *key, struct error *err)
+static int write_ova(struct job_args *args, struct store *store,
+		     struct budget *budget, struct error *err)
 {
-	struct object *object;
-
-	part->name = plain_name(key);
-	if (object_open(&object, store, key, NULL, err))
-		return error_prefix(err, "%s", key);
-	if (source_from_object(&part->source, key, object, store, err)) {
-		object_close(object);
-		return -1;
-	}
-	return 0;
-}
-
-static bool count_down(void *arg, uint64_t bytes)
-{
-	uint64_t *left = arg;
-
-	if (*left < bytes)
-		return false;
-	*left -= bytes;
-	return true;
-}
-
-static int emit(struct ova_plan *plan, struct store *store,
-		const struct job_args *args, struct error *err)
-{
-	struct sink_args sink_args = { .replace = args->replaces,
-				       .size = ova_plan_size(plan) };
-	uint64_t left = args->stop_bytes;
-	struct object_info info;
-	struct sink *sink;
+	struct assemble_args assemble = { .replace = args->replaces,
+					  .budget = budget,
+					  .progress = stop_after,
+					  .progress_arg = &args->stop_bytes };
+	const char *first = args->count == 1 ? args->parts[0] : "";
+	size_t len = strlen(first), count;
+	char **keys;
 	int ret;
 
-	if (store_create(&sink, store, args->key, &sink_args, err))
+	if (!len || first[len - 1] != '/')
+		return assemble_ova(store, args->key, args->parts, args->count,
+				    &assemble, NULL, err);
+	if (assemble_list(&keys, &count, store, first, err))
 		return -1;
-	ret = ova_assemble(plan, sink, count_down, &left, err);
-	if (!ret)
-		ret = sink_finish(sink, &info, err);
-	sink_discard(sink);
-	if (!ret && info.size != ova_plan_size(plan))
-		ret = error_set(err, ERR_BUG, "%" PRIu64 " bytes were planned",
-				ova_plan_size(plan));
-	return ret;
-}
-
-static int write_ova(const struct job_args *args, struct store *store,
-		     struct ova_part *parts, struct budget *budget,
-		     struct error *err)
-{
-	struct open_args open_args = { .budget = budget };
-	struct ova_plan *plan;
-	int ret;
-
-	for (size_t i = 0; i < args->count; i++)
-		if (open_part(&parts[i], store, args->parts[i], err))
-			return -1;
-	if (ova_plan_new(&plan, plain_name(args->key), parts, args->count,
-			 &open_args, err))
-		return -1;
-	ret = emit(plan, store, args, err);
-	ova_plan_free(plan);
+	ret = assemble_ova(store, args->key, keys, count, &assemble, NULL,
+			   err);
+	assemble_list_free(keys, count);
 	return ret;
 }
 
@@ -146,23 +100,17 @@ static void report(struct budget *budget)
 	       budget_stats(budget).peak, use.ru_maxrss);
 }
 
-static int run(const struct job_args *args, struct error *err)
+static int run(struct job_args *args, struct error *err)
 {
-	AUTO_FREE struct ova_part *parts = calloc(args->count + 1,
-						  sizeof(*parts));
 	struct budget *budget;
 	struct store *store;
 	int ret;
 
-	if (!parts)
-		return error_nomem(err);
 	if (budget_new(&budget, args->memory_bytes, err))
 		return -1;
 	ret = store_open(&store, args->dir, NULL, err);
 	if (!ret) {
-		ret = write_ova(args, store, parts, budget, err);
-		for (size_t i = 0; i < args->count; i++)
-			source_unref(parts[i].source);
+		ret = write_ova(args, store, budget, err);
 		store_close(store);
 	}
 	if (!ret)
