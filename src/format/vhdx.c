@@ -100,8 +100,11 @@ static int open_start(struct vhdx_map *map, struct source *source,
 	if (!map->creator)
 		return error_nomem(err);
 	if (vhdx_choose_header(&map->header, start + VHDX_HEADER1_AT,
-			       start + VHDX_HEADER2_AT, args, err) ||
-	    vhdx_replay_log(map, args, err) ||
+			       start + VHDX_HEADER2_AT, args, err))
+		return -1;
+	if (map->header.is_dirty && args->size_only)
+		return error_set(err, ERR_AGAIN, "has a log to be replayed");
+	if (vhdx_replay_log(map, args, err) ||
 	    read_regions(map, start, args, err))
 		return -1;
 	map->is_cut = map->content->size % VHDX_MIB != 0;

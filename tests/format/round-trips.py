@@ -42,8 +42,8 @@ TABLE = {
     "vhdx/good-dynamic": ("2 2 512", "4 1 768", "1 1 64", "0 0 0"),
     "vhdx/good-fixed": ("2 2 512", "4 1 768", "1 1 64", "1 1 64"),
     "vhdx/good-block-256m": ("2 2 512", "4 1 768", "0 0 0", "0 0 0"),
-    # The log, and what it changes, is read too.
-    "vhdx/log-single": ("4 4 1664", "7 4 2048", "2 2 192", "1 1 64"),
+    # The log, and what it changes, is read too, at the first look as well.
+    "vhdx/log-single": ("7 5 2048", "7 4 2048", "2 2 192", "1 1 64"),
     "vmdk/good-sparse": ("1 1 128", "2 1 256", "1 1 64", "0 0 0"),
     "vmdk/good-stream-front": ("1 1 128", "2 1 133", "1 1 65", "0 0 0"),
     # Here the tables lie one page before the footer.
