@@ -7,8 +7,8 @@
  *
  * Each PART is the key of a VMDK in DIR, the last part of which becomes the
  * member's name; a single PREFIX/ stands for all VMDKs in it. -r replaces the
- * object, -c stops after so many bytes of disks. Prints what it took as JSON. Exit status: 0 good, 1 failed, 2
- * usage. */
+ * object, -c stops after so many bytes of disks. Prints what it took as JSON.
+ * Exit status: 0 good, 1 failed, 2 usage. */
 #include "config.h"
 
 #include <inttypes.h>
