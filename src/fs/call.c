@@ -46,6 +46,8 @@ static void release_parts(struct call *call)
 	disk_read_release(read);
 	if (call->handle)
 		handle_unref(call->server, call->handle);
+	if (call->source)
+		handle_unref(call->server, call->source);
 	node_unref(call->server->fs->tree, call->node);
 }
 

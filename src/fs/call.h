@@ -30,6 +30,7 @@ struct call {
 	uint64_t done;                /* bytes that were written before op */
 	pid_t process;
 	bool is_setattr;
+	struct handle *source;        /* ops-write.c: a reference, or NULL */
 	struct to *to;                /* ops-change.c */
 	/* Asked to end the work soon, which then answers; NULL: the call is
 	 * answered without it. */

@@ -108,6 +108,8 @@ int export_take(struct export *export, struct export_op *op,
 		struct error *err);
 int export_give(struct export *export, struct export_op *op,
 		struct error *err);
+int export_copy(struct export *export, struct export_op *op,
+		struct error *err);
 int export_resize(struct export *export, uint64_t size, struct error *err);
 int export_zero(struct export *export, const struct export_op *op,
 		struct error *err);

@@ -517,6 +517,10 @@ int export_zero(struct export *export, const struct export_op *op,
 	if (!export->has_base && op->offset < export->streamed)
 		return is_streamed(export, err);
 	note_change(export, end, 0);
+	/* A copy knows that this is a hole, and goes on behind it. */
+	if (op->kind == EXPORT_COPY && op->offset == export->streamed &&
+	    is_next(export, op->offset))
+		return stream_hole(export, end, err);
 	if (export->has_base)
 		return spool_write_zeroes(export->spool, op->offset,
 					  end - op->offset, err);

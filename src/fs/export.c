@@ -64,6 +64,7 @@ static bool is_fatal(const struct export_op *op, const struct error *err)
 {
 	switch (op->kind) {
 	case EXPORT_WRITE: /* the caller hears how much was taken */
+	case EXPORT_COPY:
 		return err->kind != ERR_CANCELLED ||
 		       !atomic_load(&op->is_cancelled);
 	case EXPORT_ZERO:
@@ -93,6 +94,8 @@ static int run_op(struct export *export, struct export_op *op,
 		return export_take(export, op, err);
 	case EXPORT_READ:
 		return export_give(export, op, err);
+	case EXPORT_COPY:
+		return export_copy(export, op, err);
 	case EXPORT_RESIZE:
 		if (op->grows && op->offset <= export->size)
 			return export_resize(export, export->size, err);
@@ -110,20 +113,22 @@ static void run_one(struct export *export, struct export_op *op)
 {
 	struct error err = { 0 };
 	int ret = run_op(export, op, &err);
+	bool is_end = ret && (op->kind == EXPORT_ABORT || is_fatal(op, &err));
 
-	if (ret && (op->kind == EXPORT_ABORT || is_fatal(op, &err))) {
+	if (is_end)
 		set_failure(export, &err);
-		export_drop_stream(export);
-	}
 	/* The rest of a write whose beginning was taken: the caller comes
 	 * again with it. */
-	if (ret && op->kind == EXPORT_WRITE && err.kind == ERR_CANCELLED &&
-	    op->taken)
+	if (ret && (op->kind == EXPORT_WRITE || op->kind == EXPORT_COPY) &&
+	    err.kind == ERR_CANCELLED && op->taken)
 		ret = 0;
 	pthread_mutex_lock(&export->lock);
 	export->current = NULL;
 	pthread_mutex_unlock(&export->lock);
 	op->done(op, ret ? &err : NULL);
+	/* That may have to wait for the store; the caller need not. */
+	if (is_end)
+		export_drop_stream(export);
 }
 
 static void run_all(struct job *job)

@@ -26,6 +26,7 @@
 #include "fs/ring.h"
 #include "store/store.h"
 
+struct disk;
 struct export;
 struct exports;
 struct format;
@@ -48,6 +49,7 @@ struct export_args {
 enum export_op_kind {
 	EXPORT_WRITE,
 	EXPORT_READ,
+	EXPORT_COPY,     /* from a disk; as EXPORT_WRITE, perhaps not all */
 	EXPORT_RESIZE,   /* to offset bytes; with grows: at least */
 	EXPORT_ZERO,     /* make a range zero */
 	EXPORT_CHECK,    /* has anything failed so far? */
@@ -62,8 +64,10 @@ struct export_op {
 	bool grows;             /* EXPORT_ZERO: the file, where it ends before;
 				 * otherwise what is within it is zeroed */
 	char *data;             /* EXPORT_WRITE, EXPORT_READ: length bytes */
-	uint64_t taken;         /* EXPORT_WRITE: bytes done so far;
+	uint64_t taken;         /* EXPORT_WRITE, _COPY: bytes done so far;
 				 * EXPORT_READ: filled */
+	struct disk *source;    /* EXPORT_COPY: borrowed */
+	uint64_t source_offset; /* the range lies within it */
 	/* Called once, in a thread of the pool or of export_submit(). */
 	void (*done)(struct export_op *op, const struct error *err);
 

@@ -226,6 +226,7 @@ static void reply_op(struct call *call)
 
 	switch (op->kind) {
 	case EXPORT_WRITE:
+	case EXPORT_COPY:
 		fs_count(server->fs, FS_WRITE_BYTES, op->taken);
 		fuse_reply_write(call->req, call->done + op->taken);
 		break;
@@ -279,7 +280,8 @@ static void op_done(struct export_op *op, const struct error *err)
 			fuse_reply_err(call->req, error_to_errno(err));
 		else
 			reply_op(call);
-	} else if (op->kind == EXPORT_WRITE && op->taken) {
+	} else if ((op->kind == EXPORT_WRITE || op->kind == EXPORT_COPY) &&
+		   op->taken) {
 		export_disown(call->handle->export);
 	}
 	free(op->data);
@@ -362,6 +364,42 @@ void resize_export(fuse_req_t req, struct handle *handle, uint64_t size)
 		return;
 	call->is_setattr = true;
 	call->op.offset = size;
+	submit(call);
+}
+
+/* The kernel's answer has 32 bits for the length. */
+#define COPY_MAX (1u << 30)
+
+void op_copy_file_range(fuse_req_t req, fuse_ino_t ino, off_t offset,
+			struct fuse_file_info *fi, fuse_ino_t to_ino,
+			off_t to_offset, struct fuse_file_info *to_fi,
+			size_t length, int flags)
+{
+	struct handle *source = handle_of(fi), *target = handle_of(to_fi);
+	struct call *call;
+	uint64_t size;
+
+	(void)ino;
+	(void)to_ino;
+	(void)flags;
+	if (!source->disk || !target->export) {
+		fuse_reply_err(req, EOPNOTSUPP); /* then the kernel copies */
+		return;
+	}
+	size = disk_size(source->disk);
+	if ((uint64_t)offset >= size || !length) {
+		fuse_reply_write(req, 0);
+		return;
+	}
+	call = new_op(req, target, EXPORT_COPY);
+	if (!call)
+		return;
+	call->source = handle_ref(source);
+	call->op.source = source->disk;
+	call->op.source_offset = (uint64_t)offset;
+	call->op.offset = (uint64_t)to_offset;
+	call->op.length = min_u64(min_u64(length, COPY_MAX),
+				  size - (uint64_t)offset);
 	submit(call);
 }
 

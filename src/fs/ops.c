@@ -326,6 +326,7 @@ const struct fuse_lowlevel_ops server_ops = {
 	.create = op_create,
 	.write = op_write,
 	.fallocate = op_fallocate,
+	.copy_file_range = op_copy_file_range,
 	.lseek = op_lseek,
 	.flush = op_flush,
 	.fsync = op_fsync,

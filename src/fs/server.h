@@ -123,6 +123,10 @@ void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
 void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void op_create(fuse_req_t req, fuse_ino_t parent, const char *name,
 	       mode_t mode, struct fuse_file_info *fi);
+void op_copy_file_range(fuse_req_t req, fuse_ino_t ino, off_t offset,
+			struct fuse_file_info *fi, fuse_ino_t to_ino,
+			off_t to_offset, struct fuse_file_info *to_fi,
+			size_t length, int flags);
 void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
 		  off_t length, struct fuse_file_info *fi);
 void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,

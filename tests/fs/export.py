@@ -50,7 +50,9 @@ class Mount:
     def end(self):
         """End the daemon, whatever uses the mount; what it said."""
         self.daemon.terminate()
-        return self.daemon.communicate(timeout=60)[1]
+        said = self.daemon.communicate(timeout=60)[1]
+        tap.same(self.daemon.returncode, 0, "the daemon ends well")
+        return said
 
     def __exit__(self, *_):
         if self.daemon.returncode is None:
@@ -72,6 +74,12 @@ class Mount:
         with open(os.path.join(self.top, "control/stats"),
                   encoding="utf-8") as stats:
             return json.load(stats)["writing"]
+
+    def counters(self):
+        """control/stats of the file system."""
+        with open(os.path.join(self.top, "control/stats"),
+                  encoding="utf-8") as stats:
+            return json.load(stats)["fs"]
 
     def errors(self):
         """control/errors as objects."""

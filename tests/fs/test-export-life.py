@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, os.path.dirname(__file__))
 import export  # noqa: E402
@@ -215,6 +216,84 @@ def test_unmount():
                    f"{name}: close() fails")
 
 
+def copy(source, target, size):
+    """All bytes by copy_file_range(2); how many calls it took."""
+    out = os.open(source, os.O_RDONLY)
+    into = create(target)
+    calls = done = 0
+    while done < size:
+        done += os.copy_file_range(out, into, size - done)
+        calls += 1
+    os.close(into)
+    os.close(out)
+    return calls
+
+
+def test_copy():
+    """copy_file_range(2) from container to container."""
+    with export.Mount() as mount:
+        fd = create(mount.disk("a.vmdk.raw"))
+        os.pwrite(fd, DATA, 3 << 20)
+        os.ftruncate(fd, 10 << 20)
+        os.close(fd)
+        want = read(mount.disk("a.vmdk.raw"))
+        for name in "b.vmdk.raw", "b.vhd.raw", "b.vhdx.raw", "b.raw":
+            before = mount.counters()["read_bytes"]
+            calls = copy(mount.disk("a.vmdk.raw"), mount.disk(name), 10 << 20)
+            tap.same((calls, mount.counters()["read_bytes"] - before), (1, 0),
+                     f"{name}: no byte goes through the kernel")
+            tap.ok(read(mount.disk(name)) == want, f"{name}: copied")
+        subprocess.run(["cp", mount.disk("a.vmdk.raw"),
+                        mount.disk("c.vhdx.raw")], check=True)
+        tap.ok(read(mount.disk("c.vhdx.raw")) == want, "by cp")
+        fd = create(mount.disk("d.raw"), os.O_RDWR)
+        os.write(fd, b"x" * (8 << 20))
+        source = os.open(mount.disk("a.vmdk.raw"), os.O_RDONLY)
+        os.copy_file_range(source, fd, 4 << 20, 2 << 20, 1 << 20)
+        tap.ok(os.pread(fd, 8 << 20, 0) == b"x" * (1 << 20) +
+               want[2 << 20:6 << 20] + b"x" * (3 << 20), "into a part")
+        os.close(source)
+        os.close(fd)
+
+
+def test_full():
+    """A store without room, at every stage."""
+    if os.geteuid() != 0:
+        tap.skip("a full store", "needs root")
+        return
+    with tempfile.TemporaryDirectory(prefix="vmiefs-test.") as store:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs",
+                        store], check=True)
+        try:
+            with export.Mount(store=store) as mount:
+                for name in NAMES:
+                    fill(mount, name)
+        finally:
+            subprocess.run(["umount", "-l", store], check=True)
+
+
+def fill(mount, name):
+    """Write more than there is room for, and what just does not fit."""
+    for size in 5 << 20, 2 << 20, (2 << 20) - 4096:
+        fd = create(mount.disk(name))
+        got = 0
+        for at in range(0, size, 1 << 18):
+            got = got or export.errno_of(os.pwrite, fd, os.urandom(
+                min(1 << 18, size - at)), at)
+        last = export.errno_of(os.close, fd)
+        if not got and not last:
+            # VMDK and raw may just fit.
+            tap.ok(len(mount.stored()) == 1, f"{name}, {size}: fits")
+            os.unlink(os.path.join(mount.store, mount.stored()[0]))
+            continue
+        tap.same((got or last, last), (errno.ENOSPC, errno.ENOSPC),
+                 f"{name}, {size}: the writer is told")
+        tap.same(mount.stored(), [], f"{name}, {size}: nothing is left")
+        export.wait_until(lambda: not mount.writing()["now"])
+        room = os.statvfs(mount.store)
+        tap.same(room.f_bfree, room.f_blocks, f"{name}, {size}: all is free")
+
+
 def test_tree():
     """Directories, removing, renaming."""
     with export.Mount() as mount:
@@ -276,6 +355,8 @@ def main():
     test_scratch()
     test_require_size()
     test_unmount()
+    test_copy()
+    test_full()
     test_tree()
     return tap.done()
 
