@@ -33,9 +33,9 @@ struct pool {
 	char name[12];
 	unsigned int cores, max_threads;
 	pthread_mutex_t lock;
-	pthread_cond_t work;  /* a job may be taken, or the pool is closing */
-	pthread_cond_t ended; /* a thread has ended */
+	pthread_cond_t work; /* a job may be taken, or the pool is closing */
 	struct queue queues[PRIORITIES];
+	pthread_t *ids; /* room for max_threads */
 	unsigned int threads, idle, computing;
 	bool closing;
 };
@@ -56,9 +56,14 @@ int pool_new(struct pool **out, const char *name, unsigned int cores,
 	pool->cores = cores ? cores : online > 0 ? (unsigned int)online : 1;
 	pool->max_threads = max_threads > pool->cores ? max_threads :
 							pool->cores;
+	pool->ids = calloc(pool->max_threads, sizeof(*pool->ids));
+	if (!pool->ids) {
+		free(pool);
+		*out = NULL;
+		return error_nomem(err);
+	}
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_cond_init(&pool->work, NULL);
-	pthread_cond_init(&pool->ended, NULL);
 	for (int i = 0; i < PRIORITIES; i++)
 		pool->queues[i].tail = &pool->queues[i].head;
 	return 0;
@@ -120,8 +125,6 @@ static void *work(void *arg)
 		pool->computing--;
 	}
 out:
-	pool->threads--;
-	pthread_cond_broadcast(&pool->ended);
 	pthread_cond_broadcast(&pool->work);
 	pthread_mutex_unlock(&pool->lock);
 	return NULL;
@@ -129,18 +132,17 @@ out:
 
 static int add_thread(struct pool *pool)
 {
+	pthread_t *id = &pool->ids[pool->threads];
 	pthread_attr_t attr;
-	pthread_t thread;
 	int ret;
 
 	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, STACK_BYTES);
-	ret = pthread_create(&thread, &attr, work, pool);
+	ret = pthread_create(id, &attr, work, pool);
 	pthread_attr_destroy(&attr);
 	if (ret)
 		return -1;
-	pthread_setname_np(thread, pool->name);
+	pthread_setname_np(*id, pool->name);
 	pool->threads++;
 	return 0;
 }
@@ -201,11 +203,17 @@ void pool_free(struct pool *pool)
 	pthread_mutex_lock(&pool->lock);
 	pool->closing = true;
 	pthread_cond_broadcast(&pool->work);
-	while (pool->threads)
-		pthread_cond_wait(&pool->ended, &pool->lock);
+	/* What libraries keep for a thread is freed at its very end, which has
+	 * to come before their own clean-up at the end of the process. A
+	 * worker may still call another one, until the last has ended. */
+	for (unsigned int i = 0; i < pool->threads; i++) {
+		pthread_mutex_unlock(&pool->lock);
+		pthread_join(pool->ids[i], NULL);
+		pthread_mutex_lock(&pool->lock);
+	}
 	pthread_mutex_unlock(&pool->lock);
 	pthread_mutex_destroy(&pool->lock);
 	pthread_cond_destroy(&pool->work);
-	pthread_cond_destroy(&pool->ended);
+	free(pool->ids);
 	free(pool);
 }
