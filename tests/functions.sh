@@ -32,6 +32,18 @@ is_sanitized() {
 	grep -q 'san: yes' "$top_builddir/features" 2> /dev/null
 }
 
+# memory_below LIMIT PEAK TEXT: both in MiB.
+memory_below() {
+	echo "# $3: $2 MiB"
+	if is_sanitized; then
+		skip "$3: below $1 MiB" "built with a sanitizer"
+	elif [ "$2" -lt "$1" ]; then
+		pass "$3: below $1 MiB"
+	else
+		fail "$3: below $1 MiB" "$2 MiB"
+	fi
+}
+
 # at_exit COMMAND...: run it when the test ends, however it ends; the last
 # one given runs first.
 at_exit() {

@@ -21,9 +21,9 @@ for i in range(int(sys.argv[2])):
 ' "$s" $keys
 mount_vmiefs "$s" "$m" -o memory=64M,ttl=60 || exit
 daemon=$(daemon_of "$m")
-# Memory of the daemon in MiB: now or at its peak.
-rss() {
-	awk "/^$1:/ { print int(\$2 / 1024) }" "/proc/$daemon/status"
+# Memory of the daemon in MiB at its peak.
+peak() {
+	awk '/^VmHWM:/ { print int($2 / 1024) }' "/proc/$daemon/status"
 }
 
 is "$(find "$m/objects" -mindepth 1 | wc -l)" $keys "objects/ has all"
@@ -37,19 +37,9 @@ is "$(stat -c %s "$m/objects/$last" "$m/disks/$last")" "0
 0" "the last one is found"
 fails "what is not there is not" "No such file" \
 	stat "$m/objects/disk-$(printf %06d $keys).img"
-peak=$(rss VmHWM)
-if [ "$peak" -lt 128 ]; then
-	pass "peak memory after listing: below 128 MiB"
-else
-	fail "peak memory after listing: $peak MiB"
-fi
+memory_below 128 "$(peak)" "peak memory after listing"
 ls -l "$m/objects" > "$tmp/long"
 is "$(wc -l < "$tmp/long")" $((keys + 1)) "ls -l has a line for each object"
-peak=$(rss VmHWM)
-if [ "$peak" -lt 160 ]; then
-	pass "peak memory with all nodes known to the kernel: below 160 MiB"
-else
-	fail "peak memory with all nodes known to the kernel: $peak MiB"
-fi
-echo "# peak $peak MiB"
+memory_below 160 "$(peak)" \
+	"peak memory with all nodes known to the kernel"
 done_testing

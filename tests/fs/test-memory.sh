@@ -47,13 +47,6 @@ wait "${pids[@]}"
 is "$(cat "$tmp"/sum.* | sort | uniq -c | sed 's/^ *//')" "100 $want" \
 	"100 readers have the same bytes"
 peak=$(awk '/^VmHWM:/ { print int($2 / 1024) }' "/proc/$daemon/status")
-echo "# peak $peak MiB"
-if is_sanitized; then
-	skip "peak memory below 128 MiB" "built with a sanitizer"
-elif [ "$peak" -lt 128 ]; then
-	pass "peak memory below 128 MiB"
-else
-	fail "peak memory below 128 MiB" "$peak MiB"
-fi
+memory_below 128 "$peak" "peak memory"
 like "$(cat "$m/control/errors")" '^$' "no failure was met"
 done_testing

@@ -85,6 +85,17 @@ class Mount:
             line, = (line for line in file if line.startswith("VmHWM:"))
         return int(line.split()[1]) >> 10
 
+    def check_memory(self, limit):
+        """It stayed below so many MiB: one check."""
+        name = f"memory below {limit} MiB"
+        print(f"# memory: {self.memory()} MiB")
+        with open(os.path.join(BUILD, "features"), encoding="ascii") as file:
+            sanitized = "san: yes" in file.read()
+        if sanitized:
+            tap.skip(name, "built with a sanitizer")
+        else:
+            tap.ok(self.memory() < limit, name, f"{self.memory()} MiB")
+
     def check_secrets(self):
         """No secret can be seen: one check."""
         found = subprocess.run(

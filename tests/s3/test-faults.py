@@ -218,8 +218,7 @@ def check_reads(server, top, want):
             results = try_all(mount, CASES, want, DEADLINE)
         judge(server, mount, results, DEADLINE)
         judge(server, patient, slow.result(), SLOW_DEADLINE)
-        tap.ok(mount.memory() < 384, "and memory is bounded",
-               f"{mount.memory()} MiB")
+        mount.check_memory(384)
 
 
 def check_listings(server, top):

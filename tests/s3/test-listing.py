@@ -40,9 +40,8 @@ def check_many(server, top):
         with open(mount.path("disks/p/disk-049999.img"), "rb") as disk:
             tap.same(disk.read(), bytes(512), "what was listed reads")
         tap.same(len(server.log(op="head")), 0, "without another question")
-        tap.ok(mount.memory() < MEMORY, f"memory below {MEMORY} MiB",
-               f"{mount.memory()} MiB")
-        print(f"# {mount.memory()} MiB, {len(server.log())} requests")
+        mount.check_memory(MEMORY)
+        print(f"# {len(server.log())} requests")
 
 
 def check_broken_page(server, top):
@@ -82,8 +81,7 @@ def check_bad_documents(server, top):
             except OSError as error:
                 got = "failed" if error.errno else str(error)
             tap.same(got, "failed", f"{what} for a listing")
-            tap.ok(mount.memory() < 384, "within memory",
-                   f"{mount.memory()} MiB")
+            mount.check_memory(384)
             server.rules()
             tap.same(os.listdir(mount.path("objects")), ["a.img"],
                      "and later it works")
