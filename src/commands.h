@@ -11,5 +11,6 @@ extern const struct command check_command;
 extern const struct command info_command;
 extern const struct command map_command;
 extern const struct command mount_command;
+extern const struct command status_command;
 
 #endif

@@ -20,6 +20,7 @@ static const struct command *const commands[] = {
 	&info_command,
 	&map_command,
 	&check_command,
+	&status_command,
 	NULL,
 };
 
