@@ -22,8 +22,11 @@ static void check_page(struct s3_page *page, int ret, const struct error *err)
 		size_t len = strlen(entry->key);
 
 		if (len == 0 || len > STORE_KEY_MAX ||
-		    entry->is_prefix != (entry->key[len - 1] == '/') ||
 		    entry->info.size > INT64_MAX)
+			abort();
+		if (entry->is_prefix ? entry->key[len - 1] != '/' :
+				       s3_is_marker(entry->key,
+						    entry->info.size))
 			abort();
 	}
 	s3_page_free(page);

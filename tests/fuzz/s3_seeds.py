@@ -11,6 +11,9 @@ PAGES = {
             "<IsTruncated>true</IsTruncated><NextContinuationToken>t"
             f"</NextContinuationToken>{OBJECT}<CommonPrefixes><Prefix>vms/d/"
             "</Prefix></CommonPrefixes></ListBucketResult>",
+    "slash": "<ListBucketResult><Contents><Key>vms/d/</Key><LastModified>"
+             "2026-11-20T19:24:22Z</LastModified><Size>5</Size></Contents>"
+             "</ListBucketResult>",
     "literal": f"<ListBucketResult>{OBJECT}</ListBucketResult>",
     "buckets": "<ListAllMyBucketsResult><Buckets><Bucket><Name>abc</Name>"
                "</Bucket></Buckets><ContinuationToken>t</ContinuationToken>"
