@@ -43,7 +43,7 @@ block() {
 
 # The examples of the man page.
 man_examples() {
-	sed -n '/^\.SH EXAMPLES/,/^\.RE/s/\\-/-/g; /^vmiefs /p' \
+	sed -n '/^\.SH EXAMPLES/,/^\.RE/{ s/\\-/-/g; /^vmiefs /p }' \
 		"$top_srcdir/man/vmiefs-s3.5"
 }
 
