@@ -30,7 +30,8 @@ LARGE = 96 << 30  # bytes of the disk whose tables are large
 MANY = 1000
 CROWD = 1100  # files beside a split disk: more than one page of a listing
 OPEN_MOST = 4
-TRIES = 3  # on a busy machine requests may wait for one another by chance
+LATENCY = 200  # milliseconds: longer than it takes to start a thread
+TRIES = 5  # each twice as slow: on a busy machine that may take longer
 LIST_MOST = {"dynamic.vhdx": 2, "fixed.vhdx": 2}  # others: 1
 
 
@@ -114,13 +115,13 @@ def is_lookup(entry, name):
         entry["op"] == "head" and name.startswith(entry["key"]))
 
 
-def open_cold(server, top, name, raw):
+def open_cold(server, top, name, raw, latency):
     """Look at a container, open and read it: the requests until it was open,
     without those for finding its name."""
     with Mount(top, "s3://open", "endpoint=" + server.url(), "ttl=3600",
                "addressing=path", level="warning") as mount:
         server.reset()
-        server.rules({"do": "latency", "ms": 200, "count": None})
+        server.rules({"do": "latency", "ms": latency, "count": None})
         with open(mount.path(f"disks/{name}"), "rb", 0) as file:
             entries = [e for e in server.log() if not is_lookup(e, name)]
             server.rules()
@@ -132,8 +133,8 @@ def open_cold(server, top, name, raw):
 
 def check_open(server, top, name, raw):
     """Chance can only make trips more, so the best of some tries counts."""
-    for _ in range(TRIES):
-        entries = open_cold(server, top, name, raw)
+    for i in range(TRIES):
+        entries = open_cold(server, top, name, raw, LATENCY << i)
         trips = round_trips(entries)
         if trips <= OPEN_MOST:
             break
