@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the vmiefs authors
-"""Build the fuzz targets with clang and libFuzzer and run them one by one.
+"""Build the fuzz targets with clang and libFuzzer and run them, one a core.
 
 Each target gets a number of CPU seconds (not wall seconds, so that a busy
 machine tests as much as an idle one), starting from the seeds of seeds.py and
 what earlier runs found. Exit status 1 if any target found something; the
 input is kept in BUILD/findings/."""
 import argparse
+import concurrent.futures
 import os
-import resource
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -40,10 +41,16 @@ def build(source, folder, targets):
         sys.exit(f"building {' '.join(targets)} in {folder} failed")
 
 
-def cpu_seconds():
-    """CPU time of all children so far."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def run_once(command):
+    """Run a command: (its exit status, its output, CPU seconds it used)."""
+    with tempfile.TemporaryFile() as output:
+        # Not run(): a child's own CPU time comes with waiting for it.
+        child = os.posix_spawnp(command[0], command, ENVIRONMENT, file_actions=[
+            (os.POSIX_SPAWN_DUP2, output.fileno(), 1),
+            (os.POSIX_SPAWN_DUP2, output.fileno(), 2)])
+        _, status, used = os.wait4(child, 0)
+        output.seek(0)
+        return status, output.read(), used.ru_utime + used.ru_stime
 
 
 def fuzz(folder, target, seconds):
@@ -55,20 +62,20 @@ def fuzz(folder, target, seconds):
         os.makedirs(path, exist_ok=True)
     subprocess.run([sys.executable, os.path.join(HERE, "seeds.py"), target,
                     seeds], check=True)
-    start = cpu_seconds()
-    while (left := seconds - (cpu_seconds() - start)) > 0:
+    spent = 0
+    while (left := seconds - spent) > 0:
         wall = max(1, min(SLICE, round(left)))
-        command = [os.path.join(folder, "tests", "fuzz", target), *LIMITS,
-                   f"-max_total_time={wall}", "-print_final_stats=1",
-                   f"-artifact_prefix={findings}{target}-", corpus, seeds]
-        run = subprocess.run(command, stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT, env=ENVIRONMENT,
-                             check=False)
-        if run.returncode:
-            sys.stdout.write(run.stdout.decode(errors="replace")[-8000:])
+        status, output, used = run_once([
+            os.path.join(folder, "tests", "fuzz", target), *LIMITS,
+            f"-max_total_time={wall}", "-print_final_stats=1",
+            f"-artifact_prefix={findings}{target}-", corpus, seeds])
+        spent += used
+        if status:
+            sys.stdout.write(f"{target}: wait status {status}\n"
+                             + output.decode(errors="replace")[-8000:])
             return False
-        print(f"{target}: {cpu_seconds() - start:.0f} of {seconds} CPU "
-              f"seconds, {len(os.listdir(corpus))} inputs", flush=True)
+        print(f"{target}: {spent:.0f} of {seconds} CPU seconds, "
+              f"{len(os.listdir(corpus))} inputs", flush=True)
     return True
 
 
@@ -81,8 +88,10 @@ def main():
     args = parser.parse_args()
     build(args.source, args.build, args.targets)
     began = time.monotonic()
-    bad = [target for target in args.targets
-           if not fuzz(args.build, target, args.seconds)]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        good = pool.map(lambda target: fuzz(args.build, target, args.seconds),
+                        args.targets)
+        bad = [target for target, fine in zip(args.targets, good) if not fine]
     print(f"{len(args.targets)} targets, {time.monotonic() - began:.0f} s, "
           + (f"findings: {' '.join(bad)}" if bad else "no findings"))
     return 1 if bad else 0
