@@ -251,7 +251,10 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 
 	(void)ino;
 	if (handle->text) {
+		/* Who reads may be done with it before we are. */
+		handle_ref(handle);
 		read_text(req, handle, size, at);
+		handle_unref(server, handle);
 		return;
 	}
 	if (handle->export) {
