@@ -11,10 +11,8 @@
 
 #include "fs/fs.h"
 
-/* The name of a directory as what its store calls the prefix, without the
- * slash. prefix has STORE_KEY_MAX + 2 bytes. */
-static int dir_prefix(struct fs *fs, const struct node *dir, const char *name,
-		      struct store **store, char *prefix, struct error *err)
+int fs_dir_prefix(struct fs *fs, const struct node *dir, const char *name,
+		  struct store **store, char *prefix, struct error *err)
 {
 	struct name_meaning meaning;
 	size_t len;
@@ -40,8 +38,7 @@ static int dir_prefix(struct fs *fs, const struct node *dir, const char *name,
 	return 0;
 }
 
-/* What is below dir has changed. */
-static void drop_listing(struct fs *fs, const struct node *dir)
+void fs_drop_listing(struct fs *fs, const struct node *dir)
 {
 	char prefix[STORE_KEY_MAX + 2];
 	struct store *store;
@@ -58,10 +55,10 @@ int fs_make_dir(struct fs *fs, struct node *dir, const char *name,
 	struct store *store;
 	const char *slash;
 
-	if (dir_prefix(fs, dir, name, &store, prefix, err) ||
+	if (fs_dir_prefix(fs, dir, name, &store, prefix, err) ||
 	    store_make_prefix(store, prefix, err))
 		return -1;
-	drop_listing(fs, dir);
+	fs_drop_listing(fs, dir);
 	slash = strrchr(prefix, '/');
 	entry.segment = slash ? slash + 1 : prefix;
 	*node = fs_entry_node(fs, dir, &entry, err);
@@ -74,10 +71,10 @@ int fs_remove_dir(struct fs *fs, struct node *dir, const char *name,
 	char prefix[STORE_KEY_MAX + 2];
 	struct store *store;
 
-	if (dir_prefix(fs, dir, name, &store, prefix, err) ||
+	if (fs_dir_prefix(fs, dir, name, &store, prefix, err) ||
 	    store_remove_prefix(store, prefix, err))
 		return -1;
-	drop_listing(fs, dir);
+	fs_drop_listing(fs, dir);
 	return 0;
 }
 
@@ -86,7 +83,7 @@ static int check_right(struct fs *fs, const struct node *dir,
 {
 	if (!fs->is_writable || !dir->bucket)
 		return error_errno(err, EROFS, "nothing can be changed here");
-	if (!fs->options->can_delete)
+	if (!fs->options->can_delete && !fs_is_part(dir))
 		return error_errno(err, EPERM, "-o delete allows to remove "
 				   "and rename objects");
 	return 0;
@@ -132,7 +129,7 @@ int fs_remove(struct fs *fs, struct node *dir, const char *name,
 	    find_object(fs, dir, name, &target, key, err) ||
 	    store_remove(target.bucket->store, key, target.info.etag, err))
 		return -1;
-	drop_listing(fs, dir);
+	fs_drop_listing(fs, dir);
 	return 0;
 }
 
@@ -230,7 +227,7 @@ int fs_rename(struct fs *fs, struct node *dir, const char *name,
 	if (store_rename(target.bucket->store, from, to, is_taken, err))
 		return -1;
 	forget_node(fs, dir, &target);
-	drop_listing(fs, dir);
-	drop_listing(fs, to_dir);
+	fs_drop_listing(fs, dir);
+	fs_drop_listing(fs, to_dir);
 	return 0;
 }

@@ -95,6 +95,9 @@ int fs_new_args(struct fs *fs, struct node *dir, const char *name, char *key,
 	if (node_key(dir, key, err) ||
 	    choose_format(dir->view, meaning.object, args, err))
 		return -1;
+	if (fs_is_part(dir) && !ends_in(meaning.object, ".vmdk"))
+		return error_set(err, ERR_ARG, "the disks of an OVA are VMDKs: "
+				 "name it NAME.vmdk.raw");
 	len = strlen(key);
 	if (len + strlen(meaning.object) > STORE_KEY_MAX)
 		return error_errno(err, ENAMETOOLONG, "a key has at most %d "

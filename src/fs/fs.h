@@ -137,6 +137,25 @@ int fs_rename(struct fs *fs, struct node *dir, const char *name,
 	      struct node *to_dir, const char *to_name, bool replace,
 	      struct error *err);
 
+/* The name of a directory in dir as what its store calls the prefix, without
+ * the slash. prefix has STORE_KEY_MAX + 2 bytes. */
+int fs_dir_prefix(struct fs *fs, const struct node *dir, const char *name,
+		  struct store **store, char *prefix, struct error *err);
+
+/* What is below dir has changed. */
+void fs_drop_listing(struct fs *fs, const struct node *dir);
+
+/* Is it a directory NAME.ova.part/, in which an OVA is made? */
+bool fs_is_part(const struct node *dir);
+
+/* Does this rename make an OVA of it? Then fs_close_ova() does that, as
+ * fs_rename(); goes_on() is asked now and then. */
+bool fs_closes_ova(const char *from, const char *to);
+int fs_close_ova(struct fs *fs, struct node *dir, const char *name,
+		 struct node *to_dir, const char *to_name, bool replace,
+		 bool (*goes_on)(void *arg, uint64_t done, uint64_t total),
+		 void *arg, struct error *err);
+
 /* May whoever owns the file write to it? */
 bool fs_can_overwrite(const struct fs *fs, const struct node *node);
 

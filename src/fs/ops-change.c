@@ -89,14 +89,31 @@ static void mkdir_run(struct job *job)
 	call_unref(call);
 }
 
+/* Is anybody waiting for the answer? */
+static bool goes_on(void *arg, uint64_t done, uint64_t total)
+{
+	const struct call *call = arg;
+
+	(void)done;
+	(void)total;
+	return !atomic_load(&call->is_answered);
+}
+
 static void rename_run(struct job *job)
 {
 	struct call *call = call_of_job(job);
 	struct to *to = take_ptr(call->to);
 	struct error err = { 0 };
-	int ret = fs_rename(call->server->fs, call->node, call->name, to->dir,
-			    to->name, to->replace, &err);
+	struct fs *fs = call->server->fs;
+	int ret;
 
+	if (fs_closes_ova(call->name, to->name))
+		ret = fs_close_ova(fs, call->node, call->name, to->dir,
+				   to->name, to->replace, goes_on, call,
+				   &err);
+	else
+		ret = fs_rename(fs, call->node, call->name, to->dir, to->name,
+				to->replace, &err);
 	node_unref(call->server->fs->tree, to->dir);
 	free(to);
 	end_change(call, "rename", ret, &err);

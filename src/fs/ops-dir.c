@@ -138,9 +138,14 @@ void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct server *server = server_of(req);
 	struct node *node = server_node(server, ino);
-	struct handle *handle = handle_new(server, node);
+	struct handle *handle;
 	struct call *call;
 
+	if (atomic_load(&node->is_gone)) {
+		fuse_reply_err(req, ESTALE);
+		return;
+	}
+	handle = handle_new(server, node);
 	if (!handle) {
 		fuse_reply_err(req, ENOMEM);
 		return;

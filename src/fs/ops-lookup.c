@@ -22,6 +22,7 @@ void reply_node(fuse_req_t req, struct node *node)
 	struct tree *tree = server->fs->tree;
 	struct fuse_entry_param entry;
 
+	atomic_store(&node->is_gone, false);
 	server_entry(server, node, &entry);
 	node_add_lookup(tree, node);
 	if (fuse_reply_entry(req, &entry))
@@ -208,6 +209,10 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct node *node;
 
 	fs_count(server->fs, FS_LOOKUPS, 1);
+	if (atomic_load(&dir->is_gone)) {
+		fuse_reply_err(req, ESTALE);
+		return;
+	}
 	if (dir->kind != NODE_ROOT && dir->kind != NODE_CONTROL) {
 		lookup_later(req, dir, name);
 		return;

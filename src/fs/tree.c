@@ -104,6 +104,7 @@ static struct node *copy_node(const struct node *wanted, uint64_t ino)
 	node->identity = text + name_len;
 	node->ino = ino;
 	atomic_init(&node->is_stale, false);
+	atomic_init(&node->is_gone, false);
 	node->lookups = 0;
 	node->refs = 1;
 	if (node->parent)

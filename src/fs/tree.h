@@ -6,8 +6,8 @@
  * identity of its bytes, so a replaced object gets a new node. What nobody
  * knows any more is freed.
  *
- * Threads: everything may be called from any thread. All members but is_stale
- * are fixed once tree_get() has returned the node. */
+ * Threads: everything may be called from any thread. All members but the atomic
+ * ones are fixed once tree_get() has returned the node. */
 #ifndef VMIEFS_TREE_H
 #define VMIEFS_TREE_H
 
@@ -56,6 +56,8 @@ struct node {
 	const char *name;      /* segment of the key, or the file's name */
 	atomic_bool is_stale;  /* a read met ERR_STALE: it must be looked up
 				* again before it is opened */
+	atomic_bool is_gone;   /* a directory that is no more, though the
+				* kernel may have it under a new name */
 
 	/* The table's own. */
 	struct node *next;
