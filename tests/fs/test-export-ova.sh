@@ -3,6 +3,7 @@
 # Copyright the vmiefs authors
 #
 # An OVA is made of the disks in NAME.ova.part/ by renaming that.
+# shellcheck disable=SC2016 # evaluated later
 . "${0%/*}/../functions.sh"
 need_fuse
 need_directory "S3 cannot be written to yet"
@@ -28,7 +29,7 @@ exec 3>&-
 is "$(find "$tmp/store" -type f -printf '%P\n' | sort)" "app.ova.part/d1.vmdk
 app.ova.part/d2.vmdk" "until now there are only the disks"
 ok "renamed" mv "$part" "$m/disks/app.ova"
-is "$(find "$tmp/store" -mindepth 1 -printf '%P\n')" app.ova "it is all there is"
+is "$(find "$tmp/store" -mindepth 1 -printf "%P\n")" app.ova "all there is"
 is "$(ls "$m/disks/app.ova")" "app.mf
 app.ovf
 d1.vmdk.raw
