@@ -113,6 +113,18 @@ int fs_new_args(struct fs *fs, struct node *dir, const char *name, char *key,
 	return 0;
 }
 
+bool fs_is_changing(struct fs *fs, const struct node *node)
+{
+	char key[STORE_KEY_MAX + 2];
+	struct export *export;
+
+	if (!fs->is_writable || node_key(node, key, NULL))
+		return false;
+	export = exports_find(fs->exports, node->bucket, key);
+	export_unref(export);
+	return export;
+}
+
 static const char *etag_of(const struct node *node)
 {
 	return node->kind == NODE_DISK ? node->known->info.etag :

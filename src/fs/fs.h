@@ -156,6 +156,9 @@ int fs_close_ova(struct fs *fs, struct node *dir, const char *name,
 		 bool (*goes_on)(void *arg, uint64_t done, uint64_t total),
 		 void *arg, struct error *err);
 
+/* Has the object been written to, by somebody who has not closed it yet? */
+bool fs_is_changing(struct fs *fs, const struct node *node);
+
 /* May whoever owns the file write to it? */
 bool fs_can_overwrite(const struct fs *fs, const struct node *node);
 

@@ -97,6 +97,10 @@ static bool refuse_open(fuse_req_t req, struct node *node, int flags)
 								      ESTALE);
 		return true;
 	}
+	if (fs_is_changing(fs, node)) {
+		fuse_reply_err(req, EBUSY);
+		return true;
+	}
 	if (flags & O_TRUNC)
 		return false;
 	err.kind = fs_part_error(node, &why);

@@ -337,6 +337,13 @@ def test_tree():
         os.rename(mount.disk("x.raw"), mount.disk("y.raw"))
         tap.same((mount.stored(), read(mount.disk("y.raw"))),
                  (["y.raw"], b"x"), "replaced by renaming")
+        fd = os.open(mount.disk("y.raw"), os.O_WRONLY)
+        os.pwrite(fd, b"xx", 0)
+        tap.same(export.errno_of(os.open, mount.disk("y.raw"), os.O_RDONLY),
+                 errno.EBUSY, "a reader has to wait for a change, too")
+        os.close(fd)
+        tap.same(read(mount.disk("y.raw")), b"xx", "until it is made")
+        os.truncate(mount.disk("y.raw"), 1)
         os.truncate(mount.disk("y.raw"), 3)
         tap.same(read(mount.disk("y.raw")), b"x\0\0", "truncated by name")
 
