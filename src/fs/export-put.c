@@ -508,14 +508,14 @@ int export_zero(struct export *export, const struct export_op *op,
 {
 	uint64_t end = op->offset + op->length;
 
+	if (!export->has_base && op->offset < export->streamed)
+		return is_streamed(export, err);
 	if (op->grows && end > export->size &&
 	    export_resize(export, end, err))
 		return -1;
 	end = min_u64(end, export->size);
 	if (op->offset >= end)
 		return 0;
-	if (!export->has_base && op->offset < export->streamed)
-		return is_streamed(export, err);
 	note_change(export, end, 0);
 	/* A copy knows that this is a hole, and goes on behind it. */
 	if (op->kind == EXPORT_COPY && op->offset == export->streamed &&

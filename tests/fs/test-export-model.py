@@ -89,11 +89,7 @@ class File:
         except OSError as error:
             if error.errno != errno.EOPNOTSUPP or self.is_readable:
                 raise
-            # A stream that has passed there; it says so and goes on, but
-            # may have become longer.
-            self.now.extend(bytes(os.fstat(self.fd).st_size - len(self.now)))
-            self.is_dirty = True
-            return
+            return  # a stream that has passed there; nothing has changed
         if mode == ZERO:
             self.now.extend(bytes(max(0, offset + length - len(self.now))))
         end = min(offset + length, len(self.now))
