@@ -52,6 +52,7 @@ static uint32_t good_bytes(const struct block *block, uint32_t within,
 		good = bad->offset > within ? bad->offset - within : 0;
 		error_set(err, bad->kind, "%s", bad->text);
 		err->errnum = bad->errnum;
+		err->remote = bad->remote;
 	}
 	return good;
 }

@@ -285,6 +285,7 @@ void block_add_bad(struct block *block, uint32_t offset, uint32_t length,
 	bad->length = length;
 	bad->kind = why->kind;
 	bad->errnum = why->errnum;
+	bad->remote = why->remote;
 	memcpy(bad->text, why->text, len + 1);
 	bad->next = block->bad;
 	block->bad = bad;

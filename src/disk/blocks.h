@@ -24,6 +24,7 @@ struct bad_range {
 	uint32_t offset, length; /* within the block */
 	enum error_kind kind;
 	int errnum;
+	struct error_remote remote;
 	char text[];
 };
 

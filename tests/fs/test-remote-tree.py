@@ -189,9 +189,18 @@ def check_control(server, top):
         tap.same(read(path), "EACCES", "and open")
         tap.ok(read(f"{where}/disks/vms/d.img") == disk_bytes(top, 2),
                "a busy server is asked again")
+        server.rules({**deny, "key": "vms/e.img"})
+        tap.same(read(f"{where}/disks/vms/e.img"), "EACCES",
+                 "so fails a read")
         server.rules()
         with open(f"{where}/control/errors", encoding="utf-8") as file:
-            line = json.loads(file.readline())
+            lines = [json.loads(text) for text in file]
+        line, late = lines[0], lines[-1]
+        tap.same([late.get(name) for name in ("operation", "status", "code",
+                                              "attempts")],
+                 ["read", 403, "AccessDenied", 1],
+                 "a read's line has the server's answer")
+        tap.ok(late.get("request_id"), "and its id", late)
         tap.same([line.get(name) for name in ("operation", "kind", "errno",
                                               "status", "code", "attempts")],
                  ["lookup", "denied", errno.EACCES, 403, "AccessDenied", 1],
