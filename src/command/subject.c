@@ -132,9 +132,10 @@ static int find_local(struct subject *subject, const char *object,
 	if (!strncmp(object, scheme, strlen(scheme)))
 		object += strlen(scheme);
 	else if (strstr(object, "://"))
-		return error_set(err, ERR_UNSUPPORTED, "%s: give a path, "
+		/* The query of a URL may be a secret. */
+		return error_set(err, ERR_UNSUPPORTED, "%.*s: give a path, "
 				 "file:///path, s3://bucket/key or an https:// "
-				 "URL", object);
+				 "URL", (int)strcspn(object, "?"), object);
 	path = strdup(object);
 	if (!path)
 		return error_nomem(err);

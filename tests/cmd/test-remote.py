@@ -51,6 +51,8 @@ def check_mistakes(server):
             ("-o of a mount", ["s3://bucket/a.vmdk", "-o",
                                f"endpoint={server.url()}"],
              "unknown option -o endpoint; did you mean --endpoint=URL?"),
+            ("a query that may be a secret", ["http://host/a.vmdk?sig=x"],
+             "info: http://host/a.vmdk: give a path"),
             ("a secret", ["s3://bucket/a.vmdk", "--secret-key=x"],
              "keys and passwords are no options")):
         status, said, _ = vmiefs("info", *words)
