@@ -318,6 +318,24 @@ static void test_attempts(void)
 	world_end(&w);
 }
 
+static void test_ten_attempts(void)
+{
+	struct object_info info;
+	struct world w;
+
+	world_begin(&w, &defaults);
+	w.dice = 0;
+	SCRIPT(&w, { ERR_NETWORK }, { ERR_NETWORK }, { ERR_NETWORK },
+	       { ERR_NETWORK }, { ERR_NETWORK }, { ERR_NETWORK },
+	       { ERR_NETWORK }, { ERR_NETWORK }, { ERR_NETWORK },
+	       { ERR_NETWORK });
+	fails_with(store_stat(w.retry, "k", &info, &w.err), &w.err,
+		   ERR_NETWORK, "(gave up after 10 tries in 0.0 s)",
+		   "without an option ten tries are made, however short");
+	is_u64(w.at, 10, "and no more");
+	world_end(&w);
+}
+
 static void test_final(void)
 {
 	static const enum error_kind kinds[] = {
@@ -657,6 +675,7 @@ int main(void)
 {
 	test_pauses();
 	test_attempts();
+	test_ten_attempts();
 	test_final();
 	test_deadline();
 	test_retry_after();

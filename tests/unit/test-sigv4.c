@@ -153,7 +153,15 @@ static const struct suite_case suite[] = {
 	  .canonical_path = "/", .between = "my-header1:VALUE1\n",
 	  .signature = "cdbc9802e29d2942e5e10b5bccfdd67c5f22c7c4e8ae67b53629e"
 		       "fa58b974b7d" },
-	{ "post-sts-header-after", "POST", "/", "",
+	{ "post-vanilla-empty-query-value", "POST", "/", "Param1=value1",
+	  .canonical_path = "/", .canonical_query = "Param1=value1",
+	  .signature = "28038455d6de14eafc1f9222cf5aa6f1a96197d7deb8263271d42"
+		       "0d138af7f11" },
+	/* Its token is added when all is signed. */
+	{ "post-sts-header-after", "POST", "/", "", .canonical_path = "/",
+	  .signature = "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68"
+		       "e92efbe5d6b" },
+	{ "post-sts-header-before", "POST", "/", "",
 	  { "X-Amz-Security-Token:" TOKEN }, .canonical_path = "/",
 	  .after = "x-amz-security-token:" TOKEN "\n",
 	  .signature = "85d96828115b5dc0cfc3bd16ad9e210dd772bbebba041836c6453"
