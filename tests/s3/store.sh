@@ -117,8 +117,10 @@ store_changed() {
 }
 
 after_mounting() {
-	[ -z "${VMIEFS_TEST_LEVEL-}" ] ||
+	# Not with -o ro.
+	if [ -n "${VMIEFS_TEST_LEVEL-}" ] && [ -w "$1/control/log-level" ]; then
 		echo "$VMIEFS_TEST_LEVEL" >"$1/control/log-level"
+	fi
 }
 
 before_unmounting() {
