@@ -324,6 +324,22 @@ def check_imds():
     tap.ok(left and 500 < int(left) <= 600, "for ten minutes", left)
 
 
+def check_order():
+    """The first of several that are there."""
+    reset()
+    case = container_case(AWS_EC2_METADATA_DISABLED="",
+                          AWS_EC2_METADATA_SERVICE_ENDPOINT=IMDS.url)
+    case.gives(machine_row(CONTAINER, "container endpoint"),
+               "a container endpoint goes before IMDS")
+    keys = ["AKIAK", digest("SECRETk"), "-"]
+    case.write("credentials", BASE.replace("profile k", "default") +
+               "credential_process = false\n")
+    case.gives(["profile 'default'", *keys],
+               "a profile before both, its keys before its process")
+    tap.same((len(CONTAINER.seen), len(IMDS.seen)), (1, 0),
+             "and the others are not asked")
+
+
 def main():
     """All of it."""
     check_roles()
@@ -333,6 +349,7 @@ def main():
     check_web_identity()
     check_container()
     check_imds()
+    check_order()
     return tap.done()
 
 
