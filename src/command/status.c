@@ -32,6 +32,10 @@ static int load(json_t **out, const char *mountpoint, struct error *err)
 	json_t *stats;
 
 	*out = NULL;
+	/* The query of a URL may be a secret. */
+	if (strstr(mountpoint, "://"))
+		return error_set(err, ERR_ARG, "status takes the mount point, "
+				 "not what is mounted there");
 	if (asprintf(&path, "%s/control/stats", mountpoint) < 0) {
 		path = NULL;
 		return error_nomem(err);

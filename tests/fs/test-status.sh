@@ -38,5 +38,9 @@ END
 exec 3>&-
 like "$(vmiefs status -1 "$m")" "0 being written, 1 published" "it is there"
 fails "no mount" "is no mount of vmiefs" vmiefs status "$tmp"
+fails "a URL" "status takes the mount point" \
+	vmiefs status 'https://host/a?X-Amz-Signature=SECRET'
+is "$(vmiefs status 'https://host/a?X-Amz-Signature=SECRET' 2>&1 |
+	grep -c SECRET)" 0 "whose secret is not repeated"
 fails "no argument" "status" vmiefs status
 done_testing
