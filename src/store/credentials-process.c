@@ -161,6 +161,11 @@ static void read_complaint(struct command *command)
 			c = ' ';
 		command->complaint[command->complaint_len++] = c;
 	}
+}
+
+/* Not for each read, which may end anywhere in what was said. */
+static void end_complaint(struct command *command)
+{
 	while (command->complaint_len &&
 	       command->complaint[command->complaint_len - 1] == ' ')
 		command->complaint_len--;
@@ -239,6 +244,7 @@ static int run(struct command *command, const struct process_source *process,
 
 	if (ret == 0) {
 		ret = listen_to(command, stop_fd, err);
+		end_complaint(command);
 		if (ret == 0)
 			ret = check_status(command, err);
 		if (!command->is_reaped)

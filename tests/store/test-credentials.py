@@ -236,6 +236,8 @@ def check_bad_processes():
     rows = (
         ("echo ' no  such\\n user ' >&2; exit 7",
          name + "it ended with status 7:  no  such"),
+        ("printf 'two ' >&2; sleep 0.2; echo parts >&2; exit 1",
+         "it ended with status 1: two parts"),
         ("kill -9 $$", "it ended with signal 9"),
         ("/nonexistent/program", "it ended with status 127: sh: 1: /none"),
         ("true", "the answer is no JSON (line 1, column 0)"),
