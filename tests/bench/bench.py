@@ -15,12 +15,13 @@ import tarfile
 import images
 import measure
 import programs
+import writing
 from images import GIB, KIB, MIB, say
 from measure import (DIRECTORY, OPTIONS, PASSTHROUGH, QUICK, SIZE, TOOLS,
                      fresh_mount, median, table, take_turns, warm)
 
 PARTS = os.environ.get("BENCH_PARTS",
-                       "sequential,random,sparse,list")
+                       "sequential,random,sparse,list,writing")
 RANDOM = os.environ.get("BENCH_RANDOM", "4:1,4:16,64:1,64:16")
 SECONDS = 2 if QUICK else 4  # of a random run, at most
 
@@ -283,6 +284,8 @@ def main():
         sparse(ours, report)
     if "list" in parts:
         list_many(ours, report)
+    if "writing" in parts:
+        writing.writing(library, report)
     path = f"{DIRECTORY}/results.json"
     with open(path, "w") as file:
         json.dump(measure.results_as_json(report), file, indent=1)

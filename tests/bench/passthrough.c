@@ -4,7 +4,9 @@
  * A FUSE file system of one file, "file", that shows the bytes of another
  * file: what FUSE itself costs on this machine. The bench takes its plain form
  * as the limit for stored (not packed) formats; the options are there to
- * choose the settings of src/fs/ by measurement.
+ * choose the settings of src/fs/ by measurement. With --discard the file is
+ * written instead of read, and its bytes are dropped: what FUSE itself costs a
+ * writer.
  *
  * Threads: libfuse's loop threads read and reply; with --pool they only queue
  * requests and that many threads of our own read and reply. */
@@ -35,7 +37,7 @@ struct options {
 	const char *file, *mountpoint;
 	unsigned int max_read, readahead_kib, threads, pool;
 	enum reply reply;
-	bool clone_fd, async_read, direct_io;
+	bool clone_fd, async_read, direct_io, discard;
 };
 
 struct request {
@@ -76,9 +78,11 @@ static void pass_init(void *userdata, struct fuse_conn_info *conn)
 static void fill_stat(const struct passthrough *self, fuse_ino_t ino,
 		      struct stat *st)
 {
+	mode_t mode = self->options.discard ? 0644 : 0444;
+
 	memset(st, 0, sizeof(*st));
 	st->st_ino = ino;
-	st->st_mode = ino == 1 ? S_IFDIR | 0755 : S_IFREG | 0444;
+	st->st_mode = ino == 1 ? S_IFDIR | 0755 : S_IFREG | mode;
 	st->st_nlink = 1;
 	st->st_size = ino == 1 ? 0 : self->st.st_size;
 }
@@ -112,6 +116,24 @@ static void pass_open(fuse_req_t req, fuse_ino_t ino,
 
 	fi->direct_io = self->options.direct_io;
 	fuse_reply_open(req, fi);
+}
+
+/* Only for what an open with O_TRUNC may bring along. */
+static void pass_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr,
+			 int to_set, struct fuse_file_info *fi)
+{
+	pass_getattr(req, ino, fi);
+}
+
+static void pass_write(fuse_req_t req, fuse_ino_t ino, const char *data,
+		       size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	const struct passthrough *self = fuse_req_userdata(req);
+
+	if (self->options.discard)
+		fuse_reply_write(req, size);
+	else
+		fuse_reply_err(req, EROFS);
 }
 
 static void reply_fd(const struct passthrough *self, fuse_req_t req,
@@ -230,8 +252,10 @@ static const struct fuse_lowlevel_ops pass_ops = {
 	.init = pass_init,
 	.lookup = pass_lookup,
 	.getattr = pass_getattr,
+	.setattr = pass_setattr,
 	.open = pass_open,
 	.read = pass_read,
+	.write = pass_write,
 };
 
 /* The kernel offers 128 KiB and takes less from INIT, never more. */
@@ -290,13 +314,14 @@ static int run_loop(struct passthrough *self, struct fuse_session *session)
 static int serve_mount(struct passthrough *self)
 {
 	char name[] = "passthrough", flag[] = "-o", text[64];
+	const char *mode = self->options.discard ? "rw" : "ro";
 	char *argv[] = { name, flag, text, NULL };
 	struct fuse_args args = FUSE_ARGS_INIT(3, argv);
 	struct fuse_session *session;
 	int ret = 1;
 
-	snprintf(text, sizeof(text), "max_read=%u,ro,fsname=passthrough",
-		 self->options.max_read);
+	snprintf(text, sizeof(text), "max_read=%u,%s,fsname=passthrough",
+		 self->options.max_read, mode);
 	session = fuse_session_new(&args, &pass_ops, sizeof(pass_ops), self);
 	if (!session)
 		return 1;
@@ -357,6 +382,7 @@ static void set_option(struct options *o, int c, const char *value)
 	case 'c': o->clone_fd = true; break;
 	case 'a': o->async_read = true; break;
 	case 'd': o->direct_io = true; break;
+	case 'D': o->discard = true; break;
 	}
 }
 
@@ -371,6 +397,7 @@ int main(int argc, char **argv)
 		{ "clone-fd", no_argument, NULL, 'c' },
 		{ "async-read", no_argument, NULL, 'a' },
 		{ "direct-io", no_argument, NULL, 'd' },
+		{ "discard", no_argument, NULL, 'D' },
 		{ NULL }
 	};
 	static struct passthrough self = {

@@ -35,10 +35,13 @@ def children(of):
 
 
 def peak_rss(of):
-    """Bytes: the sum over all descendants."""
+    """Bytes: the sum over all descendants. One that has not come to its
+    exec() yet shows our own memory, and does not count."""
     total = 0
     for child in children(of):
         try:
+            if os.path.samefile(f"/proc/{child}/exe", "/proc/self/exe"):
+                continue
             with open(f"/proc/{child}/status") as file:
                 total += sum(int(line.split()[1]) * 1024 for line in file
                              if line.startswith("VmHWM:"))
