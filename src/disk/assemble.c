@@ -141,7 +141,10 @@ static int emit(struct ova_plan *plan, struct store *store, const char *key,
 {
 	struct sink_args sink_args = { .replace = job->args->replace,
 				       .if_match = job->args->if_match,
-				       .size = ova_plan_size(plan) };
+				       .size = ova_plan_size(plan),
+				       .budget = job->args->budget,
+				       .scratch = job->args->scratch,
+				       .wait_ms = job->args->wait_ms };
 	struct sink *sink;
 	int ret;
 

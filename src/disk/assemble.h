@@ -18,6 +18,7 @@
 struct budget;
 struct object_info;
 struct page_cache;
+struct scratch;
 struct store;
 
 /* Zero is the default of each member. */
@@ -25,6 +26,8 @@ struct assemble_args {
 	bool replace;             /* as in sink_args */
 	const char *if_match;     /* as in sink_args */
 	struct budget *budget;    /* NULL: unbounded */
+	struct scratch *scratch;  /* as in sink_args */
+	unsigned int wait_ms;     /* as in sink_args */
 	struct page_cache *cache; /* for the disks' tables; NULL: uncached */
 	/* So many bytes of disks are done, of `total`; false stops with
 	 * ERR_CANCELLED. NULL: nobody asks. */

@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "disk/assemble.h"
 #include "fs/fs.h"
+#include "store/sink.h"
 
 #define PART ".ova.part"
 
@@ -136,6 +137,8 @@ int fs_close_ova(struct fs *fs, struct node *dir, const char *name,
 	char below[STORE_KEY_MAX + 3], etag[STORE_ETAG_MAX];
 	struct assemble_args args = {
 		.budget = engine_budget(fs->engine),
+		.scratch = exports_scratch(fs->exports),
+		.wait_ms = SINK_WAIT_MS,
 		.cache = engine_page_cache(fs->engine),
 		.progress = goes_on,
 		.progress_arg = arg,

@@ -13,10 +13,11 @@
 #include <string.h>
 
 #include "common/checked.h"
+#include "common/scratch.h"
 #include "common/zeroes.h"
 #include "fs/export-internal.h"
-#include "fs/scratch.h"
 #include "format/writer.h"
+#include "store/sink.h"
 
 #define COPY_BYTES (256u << 10)
 
@@ -56,7 +57,12 @@ int export_begin_stream(struct export *export, uint64_t size,
 			struct error *err)
 {
 	struct engine *engine = export->exports->options.engine;
-	struct sink_args args = { .replace = export->replaces };
+	struct sink_args args = {
+		.replace = export->replaces,
+		.budget = engine_budget(engine),
+		.scratch = exports_scratch(export->exports),
+		.wait_ms = SINK_WAIT_MS,
+	};
 	struct writer *writer;
 	struct sink *sink;
 

@@ -10,9 +10,9 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "common/scratch.h"
 #include "fs/clock.h"
 #include "fs/export-internal.h"
-#include "fs/scratch.h"
 
 #define POOL_THREADS 64 /* writers that wait for their store at one time */
 
@@ -81,6 +81,11 @@ void exports_free(struct exports *exports)
 	pthread_mutex_destroy(&exports->lock);
 	pthread_cond_destroy(&exports->empty);
 	free(exports);
+}
+
+struct scratch *exports_scratch(struct exports *exports)
+{
+	return exports->scratch;
 }
 
 static bool is_same(const struct export *export, const struct bucket *bucket,

@@ -17,6 +17,7 @@
 
 struct engine;
 struct exports;
+struct scratch;
 
 struct exports_options {
 	struct engine *engine;
@@ -41,6 +42,9 @@ void exports_stop(struct exports *exports);
 
 /* Waits for those that end. NULL is legal. */
 void exports_free(struct exports *exports);
+
+/* Borrowed. */
+struct scratch *exports_scratch(struct exports *exports);
 
 /* A reference to the visible file with this key, or NULL. */
 struct export *exports_find(struct exports *exports,

@@ -14,7 +14,7 @@
 #include "common/budget.h"
 #include "common/checked.h"
 #include "common/cleanup.h"
-#include "fs/scratch.h"
+#include "common/scratch.h"
 #include "fs/spool.h"
 
 #define BLOCK_BYTES 4096u

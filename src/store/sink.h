@@ -25,10 +25,16 @@
 #define SINK_HEAD_MAX     (8u << 20)
 #define SINK_SIZE_UNKNOWN UINT64_MAX
 
+struct budget;
 struct object_info;
+struct scratch;
 struct sink;
 
-/* Texts are borrowed until store_create() returns. */
+/* How long a writer waits for those that came before it. */
+#define SINK_WAIT_MS 30000
+
+/* Zero is the default of each member, but for size. Texts are borrowed until
+ * store_create() returns; budget and scratch outlive the sink. */
 struct sink_args {
 	bool replace;         /* the key may be taken; otherwise ERR_EXISTS */
 	const char *if_match; /* with replace: ERR_STALE unless the key has
@@ -37,6 +43,12 @@ struct sink_args {
 	uint32_t head_bytes;  /* what patch() may reach: <= SINK_HEAD_MAX */
 	uint64_t size;        /* at most so many bytes come, where that is
 			       * known: a hint for the size of parts */
+	struct budget *budget; /* counts what is held until it is stored;
+				* NULL: unbounded */
+	struct scratch *scratch; /* for parts that memory cannot hold; NULL:
+				  * there is none */
+	unsigned int wait_ms; /* how long store_create() waits for room in
+			       * the budget, before ERR_NOMEM */
 };
 
 struct sink_ops {

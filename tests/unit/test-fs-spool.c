@@ -8,7 +8,7 @@
 #include <errno.h>
 
 #include "common/budget.h"
-#include "fs/scratch.h"
+#include "common/scratch.h"
 #include "fs/spool.h"
 #include "tests/tap.h"
 

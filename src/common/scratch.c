@@ -15,7 +15,7 @@
 
 #include "common/checked.h"
 #include "common/cleanup.h"
-#include "fs/scratch.h"
+#include "common/scratch.h"
 
 struct scratch {
 	char *dir;
