@@ -361,6 +361,17 @@ static int publish(struct file_sink *self, struct error *err)
 
 /* The sink. */
 
+/* The file is complete up to there. */
+static void write_back(struct file_sink *self, uint64_t at)
+{
+	if (at - self->flushed < FLUSH_BYTES)
+		return;
+	/* Only a hint; an error of the device comes with fsync(). */
+	sync_file_range(self->fd, (off_t)self->flushed,
+			(off_t)(at - self->flushed), SYNC_FILE_RANGE_WRITE);
+	self->flushed = at;
+}
+
 static int append(struct file_sink *self, struct iovec *iov, int iovcnt,
 		  struct error *err)
 {
@@ -379,13 +390,7 @@ static int append(struct file_sink *self, struct iovec *iov, int iovcnt,
 		at += (uint64_t)n;
 		file_advance(&iov, &iovcnt, (size_t)n);
 	}
-	if (at - self->flushed >= FLUSH_BYTES) {
-		/* Only a hint; an error of the device comes with fsync(). */
-		sync_file_range(self->fd, (off_t)self->flushed,
-				(off_t)(at - self->flushed),
-				SYNC_FILE_RANGE_WRITE);
-		self->flushed = at;
-	}
+	write_back(self, at);
 	return 0;
 }
 
@@ -404,6 +409,28 @@ static int file_sink_write(struct sink *sink, const struct iovec *iov,
 	ret = append(self, copy, iovcnt, err);
 	pool_blocking_end();
 	return ret;
+}
+
+ssize_t file_sink_copy(struct sink *sink, int fd, uint64_t offset,
+		       uint64_t length)
+{
+	struct file_sink *self = (struct file_sink *)sink;
+	off_t from = (off_t)offset, to = (off_t)sink->position;
+	int errnum;
+	ssize_t n;
+
+	pool_blocking_begin();
+	do {
+		n = copy_file_range(fd, &from, self->fd, &to, length, 0);
+	} while (n < 0 && errno == EINTR);
+	errnum = errno;
+	if (n > 0) {
+		sink->position += (uint64_t)n;
+		write_back(self, sink->position);
+	}
+	pool_blocking_end();
+	errno = errnum;
+	return n;
 }
 
 /* The file grows when something is written behind, or at the end. */

@@ -127,10 +127,10 @@ static int file_stat(struct store *store, const char *key,
 	return fd < 0 ? -1 : regular_info(fd, info, err);
 }
 
-/* Still the object that was opened? */
-static int check_pinned(const struct file_object *self, struct error *err)
+int file_object_check(const struct object *object, struct error *err)
 {
-	const struct object_info *info = &self->object.info;
+	const struct file_object *self = (const struct file_object *)object;
+	const struct object_info *info = &object->info;
 	struct stat st;
 
 	if (fstat(self->fd, &st))
@@ -227,7 +227,7 @@ static int file_readv(struct object *object, uint64_t offset,
 				err);
 	if (!(flags & STORE_NOWAIT))
 		pool_blocking_end();
-	if (ret || check_pinned(self, err))
+	if (ret || file_object_check(object, err))
 		return -1;
 	*filled = length;
 	return 0;
@@ -239,6 +239,11 @@ static void file_object_close(struct object *object)
 
 	close(self->fd);
 	free(self);
+}
+
+int file_object_fd(const struct object *object)
+{
+	return ((const struct file_object *)object)->fd;
 }
 
 static const struct object_ops file_object_ops = {
@@ -423,6 +428,7 @@ static const struct store_ops file_store_ops = {
 	.has_prefix = file_has_prefix,
 	.open = file_open,
 	.create = file_create,
+	.compose = file_compose,
 	.remove = file_remove,
 	.rename = file_rename,
 	.make_prefix = file_make_prefix,

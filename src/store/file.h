@@ -10,6 +10,7 @@
 
 #include "store/store.h"
 
+struct compose;
 struct sink_args;
 
 /* Files whose name starts so are being written, or were left by a writer that
@@ -37,6 +38,22 @@ void file_fill_info(struct object_info *info, const struct stat *st);
 
 /* Go on after a call that moved n bytes: skip them. */
 void file_advance(struct iovec **iov, int *iovcnt, size_t n);
+
+/* An open object's descriptor, which it keeps. */
+int file_object_fd(const struct object *object);
+
+/* Is it still the object that was opened? ERR_STALE. */
+int file_object_check(const struct object *object, struct error *err);
+
+/* Append bytes of a file to a sink of file_create(), at most `length`, by the
+ * kernel. As copy_file_range(2): how many, or -1 with errno. */
+ssize_t file_sink_copy(struct sink *sink, int fd, uint64_t offset,
+		       uint64_t length);
+
+/* store_ops.compose (file-compose.c). */
+int file_compose(struct store *store, const char *key,
+		 const struct sink_args *args, struct compose *compose,
+		 struct object_info *info, struct error *err);
 
 /* store_ops.create (file-sink.c). */
 int file_create(struct sink **out, struct store *store, const char *key,

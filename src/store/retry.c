@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "common/checked.h"
+#include "store/compose.h"
 #include "store/retry-internal.h"
 #include "store/retry.h"
 #include "store/sink.h"
@@ -303,6 +304,21 @@ static int retry_open(struct object **out, struct store *store,
 	return 0;
 }
 
+/* Each request of it is tried again by itself. */
+static int retry_compose(struct store *store, const char *key,
+			 const struct sink_args *args,
+			 struct compose *compose, struct object_info *info,
+			 struct error *err)
+{
+	struct store *inner = ((struct retry_store *)store)->inner;
+
+	if (inner->ops->compose)
+		return inner->ops->compose(inner, key, args, compose, info,
+					   err);
+	return compose_by_sink(store, key, args, compose, compose_read_range,
+			       info, err);
+}
+
 /* The store itself. */
 
 static const struct store_ops retry_store_ops;
@@ -472,6 +488,7 @@ static const struct store_ops retry_store_ops = {
 	.has_prefix = retry_has_prefix,
 	.open = retry_open,
 	.create = retry_create,
+	.compose = retry_compose,
 	.remove = retry_remove,
 	.rename = retry_rename,
 	.make_prefix = retry_make_prefix,

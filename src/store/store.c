@@ -126,7 +126,7 @@ int store_list(struct store *store, const struct list_args *args,
 	return store->ops->list(store, args, fn, arg, continuation, err);
 }
 
-static int check_key(const char *key, struct error *err)
+int store_check_key(const char *key, struct error *err)
 {
 	if (!*key)
 		return error_set(err, ERR_NOT_FOUND, "'' is no key");
@@ -140,7 +140,7 @@ static int check_key(const char *key, struct error *err)
 int store_stat(struct store *store, const char *key, struct object_info *info,
 	       struct error *err)
 {
-	if (check_key(key, err))
+	if (store_check_key(key, err))
 		return -1;
 	return store->ops->stat(store, key, info, err);
 }
@@ -182,7 +182,7 @@ int object_open(struct object **out, struct store *store, const char *key,
 		const struct object_info *known, struct error *err)
 {
 	*out = NULL;
-	if (check_key(key, err))
+	if (store_check_key(key, err))
 		return -1;
 	log_debug("open %s/%s", store->url, key);
 	return store->ops->open(out, store, key, known, err);
@@ -213,7 +213,7 @@ int store_create(struct sink **out, struct store *store, const char *key,
 		 const struct sink_args *args, struct error *err)
 {
 	*out = NULL;
-	if (check_key(key, err))
+	if (store_check_key(key, err))
 		return -1;
 	if (!store->ops->create)
 		return error_set(err, ERR_UNSUPPORTED,
@@ -238,7 +238,7 @@ static int no_change(const struct store *store, struct error *err)
 int store_remove(struct store *store, const char *key, const char *if_match,
 		 struct error *err)
 {
-	if (check_key(key, err))
+	if (store_check_key(key, err))
 		return -1;
 	log_debug("remove %s/%s", store->url, key);
 	if (!store->ops->remove)
@@ -249,7 +249,7 @@ int store_remove(struct store *store, const char *key, const char *if_match,
 int store_rename(struct store *store, const char *from, const char *to,
 		 bool replace, struct error *err)
 {
-	if (check_key(from, err) || check_key(to, err))
+	if (store_check_key(from, err) || store_check_key(to, err))
 		return -1;
 	log_debug("rename %s/%s to %s", store->url, from, to);
 	if (!store->ops->rename)
@@ -260,7 +260,7 @@ int store_rename(struct store *store, const char *from, const char *to,
 int store_make_prefix(struct store *store, const char *prefix,
 		      struct error *err)
 {
-	if (check_key(prefix, err))
+	if (store_check_key(prefix, err))
 		return -1;
 	if (!store->ops->make_prefix)
 		return no_change(store, err);
@@ -270,7 +270,7 @@ int store_make_prefix(struct store *store, const char *prefix,
 int store_remove_prefix(struct store *store, const char *prefix,
 			struct error *err)
 {
-	if (check_key(prefix, err))
+	if (store_check_key(prefix, err))
 		return -1;
 	if (!store->ops->remove_prefix)
 		return no_change(store, err);

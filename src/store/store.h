@@ -52,6 +52,7 @@ typedef int store_list_fn(void *arg, const struct store_entry *entry,
  * network. A store may always answer ERR_AGAIN. */
 #define STORE_NOWAIT 1u
 
+struct compose;
 struct json_t; /* of jansson */
 struct store;
 struct object;
@@ -90,6 +91,11 @@ struct store_ops {
 	/* As store_create(); key and args are checked. NULL = read-only. */
 	int (*create)(struct sink **out, struct store *store, const char *key,
 		      const struct sink_args *args, struct error *err);
+	/* As store_compose(), with info never NULL. NULL = by reading and
+	 * writing. */
+	int (*compose)(struct store *store, const char *key,
+		       const struct sink_args *args, struct compose *compose,
+		       struct object_info *info, struct error *err);
 	/* As store_remove(), ...; the keys are checked. NULL = cannot. */
 	int (*remove)(struct store *store, const char *key,
 		      const char *if_match, struct error *err);
@@ -223,6 +229,9 @@ int store_make_prefix(struct store *store, const char *prefix,
 		      struct error *err);
 int store_remove_prefix(struct store *store, const char *prefix,
 			struct error *err);
+
+/* Is it a key's length? ERR_NOT_FOUND. The functions above check it. */
+int store_check_key(const char *key, struct error *err);
 
 /* Drivers. Each takes the whole source. */
 int file_store_open(struct store **out, const char *path, struct error *err);

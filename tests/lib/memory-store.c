@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/sink.h"
 #include "tests/lib/memory-store.h"
 
 struct item {
@@ -147,6 +148,116 @@ static int memory_list(struct store *store, const struct list_args *args,
 	return 0;
 }
 
+/* Sinks. */
+
+struct memory_sink {
+	struct sink sink;
+	struct memory_store *store;
+	char *data;
+	bool replace;
+	char if_match[STORE_ETAG_MAX]; /* "" = any */
+	char key[];
+};
+
+static int memory_write(struct sink *sink, const struct iovec *iov,
+			int iovcnt, struct error *err)
+{
+	struct memory_sink *self = (struct memory_sink *)sink;
+	size_t at = (size_t)sink->position;
+
+	for (int i = 0; i < iovcnt; i++) {
+		char *data = realloc(self->data, at + iov[i].iov_len + 1);
+
+		if (!data)
+			return error_nomem(err);
+		self->data = data;
+		memcpy(data + at, iov[i].iov_base, iov[i].iov_len);
+		at += iov[i].iov_len;
+	}
+	return 0;
+}
+
+static int memory_zeroes(struct sink *sink, uint64_t length,
+			 struct error *err)
+{
+	AUTO_FREE char *zeroes = calloc(1, (size_t)length);
+	struct iovec iov = { zeroes, (size_t)length };
+
+	return zeroes ? memory_write(sink, &iov, 1, err) : error_nomem(err);
+}
+
+static int memory_patch(struct sink *sink, uint64_t offset, const void *data,
+			size_t length, struct error *err)
+{
+	memcpy(((struct memory_sink *)sink)->data + offset, data, length);
+	return 0;
+}
+
+static int check_target(struct memory_store *store, const char *key,
+			bool replace, const char *if_match, struct error *err)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&store->lock);
+	const struct item *item = *find(store, key);
+
+	(void)held;
+	if (item && !replace)
+		return error_set(err, ERR_EXISTS, "'%s' exists", key);
+	if (*if_match && (!item || strcmp(item->info.etag, if_match) != 0))
+		return error_set(err, ERR_STALE, "was changed since it was "
+				 "read");
+	return 0;
+}
+
+static int memory_finish(struct sink *sink, struct object_info *info,
+			 struct error *err)
+{
+	struct memory_sink *self = (struct memory_sink *)sink;
+	struct store *store = &self->store->store;
+
+	if (check_target(self->store, self->key, self->replace,
+			 self->if_match, err) ||
+	    memory_store_put(store, self->key, self->data ? self->data : "",
+			     (size_t)sink->position, err))
+		return -1;
+	return store_stat(store, self->key, info, err);
+}
+
+static void memory_discard(struct sink *sink)
+{
+	free(((struct memory_sink *)sink)->data);
+	free(sink);
+}
+
+static const struct sink_ops memory_sink_ops = {
+	.write = memory_write,
+	.zeroes = memory_zeroes,
+	.patch = memory_patch,
+	.finish = memory_finish,
+	.discard = memory_discard,
+};
+
+static int memory_create(struct sink **out, struct store *store,
+			 const char *key, const struct sink_args *args,
+			 struct error *err)
+{
+	const char *if_match = args->if_match ? args->if_match : "";
+	struct memory_sink *self;
+
+	if (check_target((struct memory_store *)store, key, args->replace,
+			 if_match, err))
+		return -1;
+	self = calloc(1, sizeof(*self) + strlen(key) + 1);
+	if (!self)
+		return error_nomem(err);
+	self->sink.ops = &memory_sink_ops;
+	self->store = (struct memory_store *)store;
+	self->replace = args->replace;
+	snprintf(self->if_match, sizeof(self->if_match), "%s", if_match);
+	memcpy(self->key, key, strlen(key) + 1);
+	*out = &self->sink;
+	return 0;
+}
+
 static void memory_close(struct store *store)
 {
 	struct memory_store *self = (struct memory_store *)store;
@@ -166,6 +277,7 @@ static const struct store_ops memory_store_ops = {
 	.list = memory_list,
 	.stat = memory_stat,
 	.open = memory_open,
+	.create = memory_create,
 	.close = memory_close,
 };
 

@@ -3,7 +3,8 @@
  *
  * A store whose objects are bytes in memory, for unit tests: no files, exact
  * ETags, and objects can be replaced and removed at any moment. Readers of a
- * replaced or removed object get ERR_STALE, as the interface promises.
+ * replaced or removed object get ERR_STALE, as the interface promises. Sinks
+ * obey their rules without a lock: for one writer of a key at a time.
  *
  * Threads: everything here may be called from any thread, in parallel. */
 #ifndef VMIEFS_TESTS_MEMORY_STORE_H
