@@ -12,6 +12,7 @@
 #include "store/http-internal.h"
 
 #define RECEIVE_BYTES (128 << 10) /* a buffer a connection */
+#define SEND_BYTES    (256 << 10)
 #define IDLE_MAX_S    60L /* an older connection is not used again */
 
 /* The final header block is whole. */
@@ -112,6 +113,46 @@ static size_t http_on_body(char *data, size_t size, size_t n, void *arg)
 	return n;
 }
 
+static size_t http_on_read(char *data, size_t size, size_t n, void *arg)
+{
+	struct transfer *t = arg;
+	const struct http_request *request = t->request;
+	size_t done = 0;
+
+	while (done < n && t->body_index < request->body_count) {
+		const struct iovec *v = &request->body[t->body_index];
+		size_t part = min_u64(n - done, v->iov_len - t->body_used);
+
+		if (part)
+			memcpy(data + done, (char *)v->iov_base + t->body_used,
+			       part);
+		done += part;
+		t->body_used += part;
+		if (t->body_used == v->iov_len) {
+			t->body_index++;
+			t->body_used = 0;
+		}
+	}
+	t->body_taken += done;
+	return done;
+}
+
+void http_rewind(struct transfer *t)
+{
+	t->body_index = 0;
+	t->body_used = 0;
+	t->body_taken = 0;
+}
+
+/* libcurl repeats a request by itself, too, and always from the start. */
+static int http_on_seek(void *arg, curl_off_t offset, int origin)
+{
+	if (offset || origin != SEEK_SET)
+		return CURL_SEEKFUNC_CANTSEEK;
+	http_rewind(arg);
+	return CURL_SEEKFUNC_OK;
+}
+
 static int http_on_connected(void *arg, char *ip, char *local_ip, int port,
 			     int local_port)
 {
@@ -151,11 +192,15 @@ CURL *http_easy_new(const struct http_options *options)
 	bad |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 	bad |= curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, IDLE_MAX_S);
 	bad |= curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)RECEIVE_BYTES);
+	bad |= curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE,
+				(long)SEND_BYTES);
 	bad |= curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
 	bad |= curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	bad |= curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	bad |= curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, http_on_header);
 	bad |= curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, http_on_body);
+	bad |= curl_easy_setopt(easy, CURLOPT_READFUNCTION, http_on_read);
+	bad |= curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, http_on_seek);
 	bad |= curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION,
 				http_on_connected);
 	if (!bad)
@@ -166,8 +211,9 @@ CURL *http_easy_new(const struct http_options *options)
 
 /* libcurl's own idea of a method decides how it frames the request and where
  * the answer ends; the word that goes out is the caller's. */
-static unsigned int set_method(CURL *easy, const struct http_request *request)
+static unsigned int set_method(CURL *easy, const struct transfer *t)
 {
+	const struct http_request *request = t->request;
 	const char *method = request->method;
 	bool sends = request->body || !strcmp(method, "PUT") ||
 		     !strcmp(method, "POST");
@@ -176,11 +222,9 @@ static unsigned int set_method(CURL *easy, const struct http_request *request)
 	if (!strcmp(method, "HEAD")) {
 		bad |= curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
 	} else if (sends) {
-		bad |= curl_easy_setopt(easy, CURLOPT_POST, 1L);
-		bad |= curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
-					(curl_off_t)request->body_len);
-		bad |= curl_easy_setopt(easy, CURLOPT_POSTFIELDS,
-					request->body ? request->body : "");
+		bad |= curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
+		bad |= curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE,
+					(curl_off_t)t->body_bytes);
 	}
 	bad |= curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
 	return bad;
@@ -188,7 +232,7 @@ static unsigned int set_method(CURL *easy, const struct http_request *request)
 
 unsigned int http_easy_set(CURL *easy, struct transfer *t)
 {
-	unsigned int bad = set_method(easy, t->request);
+	unsigned int bad = set_method(easy, t);
 
 	bad |= curl_easy_setopt(easy, CURLOPT_URL, t->request->url);
 	bad |= curl_easy_setopt(easy, CURLOPT_HTTPHEADER, t->headers);
@@ -198,6 +242,8 @@ unsigned int http_easy_set(CURL *easy, struct transfer *t)
 	bad |= curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 0L);
 	bad |= curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
 	bad |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
+	bad |= curl_easy_setopt(easy, CURLOPT_READDATA, t);
+	bad |= curl_easy_setopt(easy, CURLOPT_SEEKDATA, t);
 	bad |= curl_easy_setopt(easy, CURLOPT_PREREQDATA, t);
 	bad |= curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
 	bad |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->curl_text);

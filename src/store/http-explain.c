@@ -33,12 +33,17 @@ char *http_host(const char *url, char *text, size_t size)
 	return text;
 }
 
-/* How far the answer came: "after 7 of 9 bytes", or "" before its headers. */
+/* How far the answer came: "after 7 of 9 bytes"; before its headers, how far
+ * the body of the request did, or "" where it has none. */
 static char *progress(const struct transfer *t, char *text, size_t size)
 {
 	curl_off_t length = -1, got = 0;
 
 	*text = '\0';
+	if (t->easy && !t->has_headers && t->body_bytes)
+		snprintf(text, size, " after %llu of %llu bytes were sent",
+			 (unsigned long long)t->body_taken,
+			 (unsigned long long)t->body_bytes);
 	if (!t->has_headers || !t->easy)
 		return text;
 	curl_easy_getinfo(t->easy, CURLINFO_SIZE_DOWNLOAD_T, &got);
@@ -269,7 +274,7 @@ void http_explain_stall(struct transfer *t)
 
 	error_set(&t->error, ERR_NETWORK, "%s: stalled below %d bytes/s for "
 		  "%u ms%s", http_host(t->request->url, host, sizeof(host)),
-		  STALL_BYTES_PER_SECOND, t->options->stall_ms,
+		  STALL_BYTES_PER_SECOND, http_stall_ms(t),
 		  progress(t, came, sizeof(came)));
 }
 

@@ -26,6 +26,10 @@ struct transfer {
 	char curl_text[CURL_ERROR_SIZE]; /* may quote the URL */
 	struct error error;    /* why it failed; kind ERR_NONE = it did not */
 
+	uint64_t body_bytes, body_taken; /* of the request's body */
+	int body_index;        /* where its next byte is */
+	size_t body_used;
+
 	uint64_t want;         /* bytes of iov */
 	int iov_index;         /* where the next byte of the body goes */
 	size_t iov_used;
@@ -54,6 +58,26 @@ static inline unsigned int http_timeout_ms(const struct http_request *request)
 {
 	return request->timeout_ms ? request->timeout_ms : 60000;
 }
+
+/* Without enough bytes for so long it has stalled. */
+static inline unsigned int http_stall_ms(const struct transfer *t)
+{
+	return t->body_bytes && t->body_taken == t->body_bytes &&
+	       t->request->answer_ms ? t->request->answer_ms :
+				       t->options->stall_ms;
+}
+
+static inline uint64_t http_iov_bytes(const struct iovec *iov, int count)
+{
+	uint64_t bytes = 0;
+
+	for (int i = 0; iov && i < count; i++)
+		bytes += iov[i].iov_len;
+	return bytes;
+}
+
+/* The body is sent from its start again. */
+void http_rewind(struct transfer *t);
 
 /* An easy handle with what never changes; NULL = out of memory. */
 CURL *http_easy_new(const struct http_options *options);

@@ -163,7 +163,9 @@ static bool repeat(struct http *self, struct transfer *t, CURLcode code)
 		return false;
 	count(self, t);
 	t->is_repeated = true;
+	t->response->is_repeated = true;
 	t->is_sending = false;
+	http_rewind(t);
 	curl_multi_remove_handle(self->multi, t->easy);
 	curl_easy_setopt(t->easy, CURLOPT_FRESH_CONNECT, 1L);
 	return !curl_multi_add_handle(self->multi, t->easy);
@@ -235,6 +237,11 @@ static bool begin_queued(struct http *self)
 	return true;
 }
 
+static bool is_over(const struct transfer *t)
+{
+	return t->request->cancelled && atomic_load(t->request->cancelled);
+}
+
 /* Those in the queue whose time is over, taken out of it. */
 static struct transfer *late_in_queue(struct http *self, uint64_t now,
 				      uint64_t *next_ns, bool *is_cancelled)
@@ -247,7 +254,8 @@ static struct transfer *late_in_queue(struct http *self, uint64_t now,
 	while (*link) {
 		struct transfer *t = *link;
 
-		if (now < t->deadline_ns && !self->is_cancelled) {
+		if (now < t->deadline_ns && !self->is_cancelled &&
+		    !is_over(t)) {
 			*next_ns = min_u64(*next_ns, t->deadline_ns);
 			link = &t->next;
 			continue;
@@ -264,8 +272,8 @@ static struct transfer *late_in_queue(struct http *self, uint64_t now,
  * stall_ms without a good one is a stall. */
 static bool has_stalled(struct transfer *t, uint64_t now, uint64_t *next_ns)
 {
-	uint64_t stall_ns = (uint64_t)t->options->stall_ms * NS_PER_MS;
-	uint64_t slice_ns = stall_ns / 20, bytes;
+	uint64_t stall_ns = (uint64_t)http_stall_ms(t) * NS_PER_MS, bytes;
+	uint64_t slice_ns = (uint64_t)t->options->stall_ms * NS_PER_MS / 20;
 	curl_off_t down = 0, up = 0;
 
 	if (!t->is_sending)
@@ -307,8 +315,8 @@ static int watch(struct http *self)
 	}
 	for (t = self->running; t; t = next) {
 		next = t->next;
-		if (now >= t->deadline_ns || is_cancelled)
-			explain_late(t, is_cancelled);
+		if (now >= t->deadline_ns || is_cancelled || is_over(t))
+			explain_late(t, is_cancelled || is_over(t));
 		else if (has_stalled(t, now, &next_ns))
 			http_explain_stall(t);
 		if (t->error.kind)
@@ -411,6 +419,11 @@ void http_cancel(struct http *self)
 	pthread_mutex_lock(&self->lock);
 	self->is_cancelled = true;
 	pthread_mutex_unlock(&self->lock);
+	http_wake(self);
+}
+
+void http_wake(struct http *self)
+{
 	if (self->is_started)
 		curl_multi_wakeup(self->multi);
 }
@@ -507,8 +520,8 @@ int http_perform(struct http *self, const struct http_request *request,
 						.max = HTTP_HEADERS_MAX } };
 	if (!self->is_started)
 		return error_set(err, ERR_BUG, "the client was not started");
-	for (int i = 0; request->iov && i < request->iovcnt; i++)
-		t.want += request->iov[i].iov_len;
+	t.want = http_iov_bytes(request->iov, request->iovcnt);
+	t.body_bytes = http_iov_bytes(request->body, request->body_count);
 	if (!make_headers(&t, &t.error))
 		queue_and_wait(self, &t);
 	curl_slist_free_all(t.headers);

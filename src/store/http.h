@@ -10,6 +10,7 @@
 #ifndef VMIEFS_HTTP_H
 #define VMIEFS_HTTP_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -42,13 +43,20 @@ void http_unref(struct http *http); /* NULL is legal; waits for the thread */
  * waiting for it here. */
 void http_cancel(struct http *http);
 
+/* Some request's `cancelled` has been set: it ends with ERR_CANCELLED, soon. */
+void http_wake(struct http *http);
+
 struct http_request {
 	const char *method;           /* "GET" */
 	const char *url;              /* escaped, as it goes out */
 	const char *const *headers;   /* "Name: value"; NULL-ended, or NULL */
-	const void *body;             /* NULL: none */
-	size_t body_len;
+	const struct iovec *body;     /* sent from there, perhaps again from
+				       * its start; NULL: none */
+	int body_count;
 	unsigned int timeout_ms;      /* of the whole exchange; 0 = 60 s */
+	unsigned int answer_ms;       /* what a stall is once the body is sent,
+				       * whatever the rate; 0 = stall_ms */
+	const atomic_bool *cancelled; /* see http_wake(); NULL: never */
 	bool no_proxy;                /* metadata services */
 
 	/* The headers are there. Return -1 with err set to end the transfer
@@ -68,11 +76,14 @@ struct http_request {
 
 struct http_response {
 	int status;
+	bool is_repeated;      /* it was sent twice: a pooled connection broke
+				* before anything was heard on it */
 	uint64_t filled;       /* bytes at the start of iov, also on failure */
 	struct strbuf headers; /* lines of the last header block */
 };
 
-/* Send it and wait. 0: an answer with any status came whole. -1: no answer,
+/* Send it and wait. 0: an answer with any status came whole, perhaps before
+ * all of the body was sent, which then ends there. -1: no answer,
  * or not all of it: ERR_NETWORK (worth another try: refused, reset, stalled,
  * cut off), ERR_TIMEOUT (timeout_ms passed), ERR_DENIED (certificate), ERR_ARG
  * (URL, headers of two lines), ERR_LIMIT (headers above HTTP_HEADERS_MAX),

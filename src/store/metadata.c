@@ -324,7 +324,7 @@ static int imds_token(const struct metadata_source *metadata,
 	struct strbuf text = { 0 }, line = { 0 };
 	struct http_request request = {
 		.method = "PUT", .headers = headers, .timeout_ms = IMDS_MS,
-		.body = "", .text = &text,
+		.text = &text,
 	};
 	int64_t ahead;
 	int status, ret;

@@ -327,10 +327,11 @@ static int send_call(struct sts_call *call, struct sts_headers *headers,
 		     struct strbuf *text, struct key_set **out,
 		     struct error *err)
 {
+	const struct iovec form = { call->form.data, call->form.len };
 	struct http_request request = {
 		.method = "POST", .url = call->address.url,
-		.headers = headers->list, .body = call->form.data,
-		.body_len = call->form.len, .timeout_ms = STS_MS,
+		.headers = headers->list, .body = &form,
+		.body_count = 1, .timeout_ms = STS_MS,
 		.text = text,
 	};
 	struct http_response response;

@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -201,7 +202,13 @@ static size_t announced_body(const char *headers)
 	return 0;
 }
 
-static bool hear_body(struct script_connection *c)
+static void keep_body(struct script_connection *c, const void *data, size_t n)
+{
+	if (c->body && c->body_len + n <= c->body_max)
+		memcpy(c->body + c->body_len, data, n);
+}
+
+bool script_hear_body(struct script_connection *c)
 {
 	size_t left = announced_body(c->request);
 	unsigned char data[16384];
@@ -214,13 +221,14 @@ static bool hear_body(struct script_connection *c)
 			return false;
 		for (long i = 0; i < n; i++)
 			c->body_sum = c->body_sum * 31 + data[i];
+		keep_body(c, data, (size_t)n);
 		c->body_len += (size_t)n;
 		left -= (size_t)n;
 	}
 	return true;
 }
 
-bool script_hear(struct script_connection *c)
+bool script_hear_headers(struct script_connection *c)
 {
 	size_t len = 0;
 
@@ -232,9 +240,21 @@ bool script_hear(struct script_connection *c)
 			return false;
 		c->request[++len] = '\0';
 		if (len >= 4 && !strcmp(c->request + len - 4, "\r\n\r\n"))
-			return hear_body(c);
+			return true;
 	}
 	return false;
+}
+
+bool script_hear(struct script_connection *c)
+{
+	return script_hear_headers(c) && script_hear_body(c);
+}
+
+void script_be_deaf(struct script_connection *c)
+{
+	struct pollfd hung_up = { c->fd, POLLRDHUP, 0 };
+
+	poll(&hung_up, 1, -1);
 }
 
 bool script_peek(struct script_connection *c, char *byte)

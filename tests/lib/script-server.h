@@ -21,8 +21,10 @@ struct script_connection {
 	void *arg;           /* of script_server_start() */
 	void *own;           /* for the functions below: TLS */
 	/* The last request: headers as they came, NUL-ended; the body is
-	 * counted and summed, not kept. */
+	 * counted and summed, and kept as far as there is room for it. */
 	char request[SCRIPT_REQUEST_MAX];
+	unsigned char *body; /* the test's; NULL: nothing is kept */
+	size_t body_max;
 	size_t body_len;
 	unsigned int body_sum;
 };
@@ -53,6 +55,11 @@ void script_server_stop(struct script_server *server);
 
 /* Read one request with its body; false at the connection's end. */
 bool script_hear(struct script_connection *c);
+/* The same in two steps. */
+bool script_hear_headers(struct script_connection *c);
+bool script_hear_body(struct script_connection *c);
+/* Read nothing until the other side hangs up. */
+void script_be_deaf(struct script_connection *c);
 /* Wait for the first byte of a request, and read no more of it. */
 bool script_peek(struct script_connection *c, char *byte);
 /* Send text or bytes; false when the other side is gone. */

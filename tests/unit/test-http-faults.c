@@ -462,6 +462,7 @@ static void test_reset_second(void)
 					       "PUT", "PUT", "PUT", "PUT",
 					       "PUT", "PUT", "PUT", "PUT" };
 	static char body[4 << 20];
+	const struct iovec all = { body, sizeof(body) };
 
 	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
 		struct client c;
@@ -471,8 +472,8 @@ static void test_reset_second(void)
 		succeeds(client_perform(&c, &err), &err, "first request");
 		c.request.method = methods[i];
 		if (!strcmp(methods[i], "PUT")) {
-			c.request.body = body;
-			c.request.body_len = sizeof(body);
+			c.request.body = &all;
+			c.request.body_count = 1;
 		}
 		succeeds(client_perform(&c, &err), &err, methods[i]);
 		is_u64(script_server_connections(c.server), 2,

@@ -167,6 +167,10 @@ static void test_upload(void)
 	struct heard *heard = heard_new(OK_10);
 	const size_t size = 4 << 20;
 	unsigned char *body = malloc(size);
+	const struct iovec pieces[] = {
+		{ body, 4711 }, { NULL, 0 }, { body + 4711, size - 4711 },
+	};
+	const struct iovec text = { (char *)"<a/>", 4 };
 	unsigned int sum;
 	struct client c;
 	struct error err;
@@ -175,8 +179,8 @@ static void test_upload(void)
 		body[i] = (unsigned char)(i * 2654435761u >> 13);
 	client_begin(&c, serve_heard, heard, &defaults);
 	c.request.method = "PUT";
-	c.request.body = body;
-	c.request.body_len = size;
+	c.request.body = pieces;
+	c.request.body_count = 3;
 	succeeds(client_perform(&c, &err), &err, "PUT of 4 MiB");
 	ok(strstr(heard_request(heard), "Content-Length: 4194304\n"),
 	   "its length is announced");
@@ -185,13 +189,13 @@ static void test_upload(void)
 	is_u64(heard_body(heard, &sum), size, "all of it came");
 	is_u64(sum, sum_of(body, size), "as it was");
 	c.request.body = NULL;
-	c.request.body_len = 0;
+	c.request.body_count = 0;
 	succeeds(client_perform(&c, &err), &err, "an empty PUT");
 	ok(strstr(heard_request(heard), "Content-Length: 0\n"),
 	   "says that it is empty");
 	c.request.method = "POST";
-	c.request.body = "<a/>";
-	c.request.body_len = 4;
+	c.request.body = &text;
+	c.request.body_count = 1;
 	succeeds(client_perform(&c, &err), &err, "POST");
 	is_u64(heard_body(heard, &sum), 4, "its body");
 	c.request.method = "HEAD";
