@@ -35,6 +35,7 @@ struct backend {
 struct packer {
 	const struct backend *backend;
 	void *state;
+	struct packer *next; /* of free ones */
 };
 
 #ifdef USE_ISAL
@@ -246,4 +247,48 @@ bool packer_level_find(const char *word, enum packer_level *level)
 		return true;
 	}
 	return false;
+}
+
+void packers_init(struct packers *packers, enum packer_level level)
+{
+	pthread_mutex_init(&packers->lock, NULL);
+	packers->free = NULL;
+	packers->level = level;
+}
+
+void packers_clear(struct packers *packers)
+{
+	struct packer *packer;
+
+	while ((packer = packers->free)) {
+		packers->free = packer->next;
+		packer_free(packer);
+	}
+}
+
+void packers_destroy(struct packers *packers)
+{
+	packers_clear(packers);
+	pthread_mutex_destroy(&packers->lock);
+}
+
+int packers_take(struct packer **out, struct packers *packers,
+		 struct error *err)
+{
+	pthread_mutex_lock(&packers->lock);
+	*out = packers->free;
+	if (*out)
+		packers->free = (*out)->next;
+	pthread_mutex_unlock(&packers->lock);
+	return *out ? 0 : packer_new(out, packers->level, err);
+}
+
+void packers_give(struct packers *packers, struct packer *packer)
+{
+	if (!packer)
+		return;
+	pthread_mutex_lock(&packers->lock);
+	packer->next = packers->free;
+	packers->free = packer;
+	pthread_mutex_unlock(&packers->lock);
 }

@@ -8,6 +8,7 @@
 #ifndef VMIEFS_PACKER_H
 #define VMIEFS_PACKER_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -42,5 +43,23 @@ const char *packer_name(enum packer_level level);
 /* By the word of the option: "fast", "small", "smallest". False if it is none
  * of them. */
 bool packer_level_find(const char *word, enum packer_level *level);
+
+/* Packers for jobs that run in parallel: as many are made as ever run at once.
+ * The one that was used last is taken first, as its tables are still in the
+ * cache. Taking and giving from any thread. */
+struct packers {
+	pthread_mutex_t lock; /* of what follows */
+	struct packer *free;
+	enum packer_level level;
+};
+
+void packers_init(struct packers *packers, enum packer_level level);
+void packers_clear(struct packers *packers); /* free those given back */
+void packers_destroy(struct packers *packers);
+
+int packers_take(struct packer **out, struct packers *packers,
+		 struct error *err);
+/* NULL is legal. */
+void packers_give(struct packers *packers, struct packer *packer);
 
 #endif

@@ -42,7 +42,6 @@ struct batch {
 	uint64_t offsets[UNITS_MAX];
 	uint32_t last_bytes;       /* filled of the last unit */
 	uint8_t *plain, *packed;   /* packed: one slot a unit; NULL without */
-	struct packer *packer;     /* NULL without */
 	struct piece pieces[UNITS_MAX];
 	size_t piece_count;
 };
@@ -54,6 +53,8 @@ struct pack {
 	uint32_t units_max;        /* of a batch */
 	unsigned int batches_max;
 	uint64_t batch_bytes;      /* what a batch takes from the budget */
+	uint64_t packer_bytes;     /* what all packers take */
+	struct packers packers;
 
 	/* The caller's. */
 	struct batch *current;     /* being filled, or NULL */
@@ -84,7 +85,6 @@ static void free_batch(struct pack *pack, struct batch *batch)
 {
 	if (!batch)
 		return;
-	packer_free(batch->packer);
 	free(batch->packed);
 	free(batch->plain);
 	free(batch);
@@ -108,9 +108,7 @@ static int new_batch(struct batch **out, struct pack *pack, struct error *err)
 	if (writer->packed_max)
 		batch->packed = reallocarray(NULL, pack->units_max,
 					     writer->packed_max);
-	if (!batch->plain || (writer->packed_max && !batch->packed) ||
-	    (writer->packed_max &&
-	     packer_new(&batch->packer, writer->level, err))) {
+	if (!batch->plain || (writer->packed_max && !batch->packed)) {
 		free_batch(pack, batch);
 		*out = NULL;
 		return error_nomem(err);
@@ -150,7 +148,8 @@ static struct batch *get_batch(struct pack *pack)
 
 /* Packing: a job. */
 
-static int pack_units(struct batch *batch, struct error *err)
+static int pack_units(struct batch *batch, struct packer *packer,
+		      struct error *err)
 {
 	const struct writer *writer = batch->pack->writer;
 	const struct writer_ops *ops = writer->ops;
@@ -172,7 +171,7 @@ static int pack_units(struct batch *batch, struct error *err)
 			continue;
 		piece.stored = piece.length;
 		if (ops->pack) {
-			if (ops->pack(writer, batch->packer, &piece, out, err))
+			if (ops->pack(writer, packer, &piece, out, err))
 				return -1;
 			piece.data = out;
 			out += piece.stored;
@@ -187,6 +186,20 @@ static int pack_units(struct batch *batch, struct error *err)
 		batch->pieces[batch->piece_count++] = piece;
 	}
 	return 0;
+}
+
+static int pack_batch(struct batch *batch, struct error *err)
+{
+	struct pack *pack = batch->pack;
+	struct packer *packer = NULL;
+	int ret;
+
+	if (pack->writer->packed_max &&
+	    packers_take(&packer, &pack->packers, err))
+		return -1;
+	ret = pack_units(batch, packer, err);
+	packers_give(&pack->packers, packer);
+	return ret;
 }
 
 static void set_error(struct pack *pack, const struct error *err)
@@ -256,7 +269,7 @@ static void run_batch(struct job *job)
 	pthread_mutex_unlock(&pack->lock);
 	batch->piece_count = 0;
 	if (!ret)
-		ret = pack_units(batch, &err);
+		ret = pack_batch(batch, &err);
 	pthread_mutex_lock(&pack->lock);
 	if (ret < 0)
 		set_error(pack, &err);
@@ -271,7 +284,7 @@ static void run_batch(struct job *job)
 
 /* The end. */
 
-static void free_batches(struct pack *pack)
+static void free_memory(struct pack *pack)
 {
 	struct batch *batch;
 
@@ -280,11 +293,15 @@ static void free_batches(struct pack *pack)
 		pack->free = batch->next;
 		free_batch(pack, batch);
 	}
+	packers_clear(&pack->packers);
+	budget_release(pack->budget, pack->packer_bytes);
+	pack->packer_bytes = 0;
 }
 
 static void free_pack(struct pack *pack)
 {
-	free_batches(pack);
+	free_memory(pack);
+	packers_destroy(&pack->packers);
 	pthread_cond_destroy(&pack->changed);
 	pthread_mutex_destroy(&pack->lock);
 	free(pack);
@@ -316,7 +333,7 @@ static void end_pack(struct pack *pack)
 	pthread_mutex_unlock(&pack->lock);
 	sink_discard(sink);
 	writer_free(pack->writer);
-	free_batches(pack);
+	free_memory(pack);
 	/* What is left is for pack_cancel(), which may come until done() has
 	 * told that it must not. */
 	pack->done(pack->done_arg, ret ? NULL : &info, ret ? &err : NULL);
@@ -468,6 +485,27 @@ static void fill_room(struct pack *pack, size_t n)
 		queue_current(pack);
 }
 
+static void skip(struct pack *pack, uint64_t length)
+{
+	pack->position += length;
+	atomic_store_explicit(&pack->in, pack->position, memory_order_relaxed);
+}
+
+/* How many of the next bytes are whole units of zeroes. Those need no room,
+ * and the packing threads need not look at them. */
+static size_t zero_units(const struct pack *pack, const uint8_t *from,
+			 size_t length)
+{
+	uint32_t unit = pack->writer->unit_bytes;
+	size_t n = 0;
+
+	if (pack->position % unit)
+		return 0; /* one is begun, or will be with a hole's zeroes */
+	while (length - n >= unit && is_all_zero(from + n, unit))
+		n += unit;
+	return n;
+}
+
 int pack_try_write(struct pack *pack, const void *data, size_t length,
 		   size_t *taken, struct error *err)
 {
@@ -478,11 +516,18 @@ int pack_try_write(struct pack *pack, const void *data, size_t length,
 	*taken = 0;
 	if (check_going(pack, length, err))
 		return -1;
-	while (*taken < length && next_room(pack, &to, &n)) {
-		n = (size_t)min_u64(n, length - *taken);
-		memcpy(to, from + *taken, n);
+	while (*taken < length) {
+		n = zero_units(pack, from + *taken, length - *taken);
+		if (n) {
+			skip(pack, n);
+		} else if (next_room(pack, &to, &n)) {
+			n = (size_t)min_u64(n, length - *taken);
+			memcpy(to, from + *taken, n);
+			fill_room(pack, n);
+		} else {
+			break;
+		}
 		*taken += n;
-		fill_room(pack, n);
 	}
 	return 0;
 }
@@ -550,8 +595,7 @@ int pack_hole(struct pack *pack, uint64_t length, struct error *err)
 		length -= n;
 		fill_room(pack, n);
 	}
-	pack->position += length;
-	atomic_store_explicit(&pack->in, pack->position, memory_order_relaxed);
+	skip(pack, length);
 	return 0;
 }
 
@@ -561,92 +605,38 @@ struct pack_progress pack_progress(struct pack *pack)
 				       .out = atomic_load(&pack->out) };
 }
 
-/* Waiting for the end. */
-
-struct waiter {
-	pthread_mutex_t lock;
-	pthread_cond_t ended;
-	bool is_done;
-	struct object_info info;
-	struct error error;
-};
-
-static void wait_done(void *arg, const struct object_info *info,
-		      const struct error *err)
-{
-	struct waiter *waiter = arg;
-
-	pthread_mutex_lock(&waiter->lock);
-	if (info)
-		waiter->info = *info;
-	if (err)
-		waiter->error = *err;
-	waiter->is_done = true;
-	pthread_cond_signal(&waiter->ended);
-	pthread_mutex_unlock(&waiter->lock);
-}
-
-static void wait_end(struct waiter *waiter)
-{
-	pthread_mutex_lock(&waiter->lock);
-	while (!waiter->is_done)
-		pthread_cond_wait(&waiter->ended, &waiter->lock);
-	pthread_mutex_unlock(&waiter->lock);
-}
-
-int pack_finish_wait(struct pack *pack, struct object_info *info,
-		     struct error *err)
-{
-	struct waiter waiter = { PTHREAD_MUTEX_INITIALIZER,
-				 PTHREAD_COND_INITIALIZER };
-
-	pack_finish(pack, wait_done, &waiter);
-	wait_end(&waiter);
-	if (waiter.error.kind == ERR_NONE) {
-		if (info)
-			*info = waiter.info;
-		return 0;
-	}
-	if (err)
-		*err = waiter.error;
-	return -1;
-}
-
-void pack_discard_wait(struct pack *pack)
-{
-	struct waiter waiter = { PTHREAD_MUTEX_INITIALIZER,
-				 PTHREAD_COND_INITIALIZER };
-
-	if (!pack)
-		return;
-	pack_discard(pack, wait_done, &waiter);
-	wait_end(&waiter);
-}
-
 /* The beginning. */
 
-/* Twice the cores keep all of them busy while one batch is filled and one is
- * emitted; together at most a quarter of the budget, but always one. */
-static unsigned int choose_batches(const struct pack *pack)
-{
-	uint64_t most = 2ull * pool_cores(pack->pool) + 2;
-	uint64_t fit = budget_stats(pack->budget).limit / 4 /
-		       pack->batch_bytes;
-
-	return (unsigned int)max_u64(min_u64(most, fit), 1);
-}
-
+/* Enough batches to keep all cores busy while the caller is held up or sends
+ * zeroes, but with the packers, one a core, not above a quarter of the
+ * budget. There is always one of each. */
 static void choose_sizes(struct pack *pack)
 {
 	const struct writer *writer = pack->writer;
+	uint64_t quarter = budget_stats(pack->budget).limit / 4;
+	unsigned int cores = pool_cores(pack->pool);
+	uint64_t packer = writer->packed_max ? packer_bytes(writer->level) : 0;
+	uint64_t room;
 
 	pack->units_max = (uint32_t)max_u64(1, min_u64(UNITS_MAX,
 					BATCH_BYTES / writer->unit_bytes));
 	pack->batch_bytes = sizeof(struct batch) + (uint64_t)pack->units_max *
 			    (writer->unit_bytes + writer->packed_max);
-	if (writer->packed_max)
-		pack->batch_bytes += packer_bytes(writer->level);
-	pack->batches_max = choose_batches(pack);
+	pack->packer_bytes = packer * cores;
+	room = quarter - min_u64(quarter, pack->packer_bytes);
+	pack->batches_max = (unsigned int)max_u64(1,
+			min_u64(4ull * cores + 8, room / pack->batch_bytes));
+	if (pack->batches_max < cores)
+		pack->packer_bytes = packer * pack->batches_max;
+}
+
+static int reserve_least(struct pack *pack, struct error *err)
+{
+	if (!budget_reserve(pack->budget, pack->batch_bytes +
+			    pack->packer_bytes, "packing a new disk", err))
+		return 0;
+	pack->packer_bytes = 0; /* is not ours to release */
+	return -1;
 }
 
 int pack_new(struct pack **out, struct pool *pool, struct budget *budget,
@@ -664,9 +654,9 @@ int pack_new(struct pack **out, struct pool *pool, struct budget *budget,
 	pack->tail = &pack->head;
 	pthread_mutex_init(&pack->lock, NULL);
 	pthread_cond_init(&pack->changed, NULL);
+	packers_init(&pack->packers, writer->level);
 	choose_sizes(pack);
-	if (budget_reserve(budget, pack->batch_bytes, "packing a new disk",
-			   err) ||
+	if (reserve_least(pack, err) ||
 	    new_batch(&pack->free, pack, err) ||
 	    writer_start(writer, sink, err)) {
 		free_pack(pack);

@@ -33,7 +33,7 @@
 #include "store/sink.h"
 
 #define TRIES        8          /* against others who make and remove names */
-#define FLUSH_BYTES  (32u << 20)
+#define FLUSH_BYTES  (8u << 20)
 #define HIDDEN_BYTES 40         /* a hidden name with its NUL */
 
 struct file_sink {

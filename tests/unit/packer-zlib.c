@@ -13,4 +13,9 @@
 #define packer_zlib       zlib_packer_zlib
 #define packer_name       zlib_packer_name
 #define packer_level_find zlib_packer_level_find
+#define packers_init      zlib_packers_init
+#define packers_clear     zlib_packers_clear
+#define packers_destroy   zlib_packers_destroy
+#define packers_take      zlib_packers_take
+#define packers_give      zlib_packers_give
 #include "src/common/packer.c"
