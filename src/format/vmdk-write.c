@@ -119,9 +119,11 @@ static int put_descriptor(uint8_t *text, const char *name, uint64_t capacity,
 }
 
 /* Header and descriptor, zeroes behind. */
-static int make_head(const struct vmdk_writer *self, uint8_t *head,
-		     uint64_t size, struct error *err)
+static int vmdk_head(const struct writer *writer, uint64_t size, void *out,
+		     struct error *err)
 {
+	const struct vmdk_writer *self = (const struct vmdk_writer *)writer;
+	uint8_t *head = out;
 	uint64_t capacity = div_round_up(size, VMDK_SECTOR);
 
 	memset(head, 0, HEAD_BYTES);
@@ -131,7 +133,6 @@ static int make_head(const struct vmdk_writer *self, uint8_t *head,
 
 static int vmdk_start(struct writer *writer, struct error *err)
 {
-	struct vmdk_writer *self = (struct vmdk_writer *)writer;
 	AUTO_FREE uint8_t *head = NULL;
 
 	if (writer->size == WRITE_SIZE_UNKNOWN)
@@ -139,7 +140,7 @@ static int vmdk_start(struct writer *writer, struct error *err)
 	head = malloc(HEAD_BYTES);
 	if (!head)
 		return error_nomem(err);
-	if (make_head(self, head, writer->size, err))
+	if (vmdk_head(writer, writer->size, head, err))
 		return -1;
 	return sink_write(writer->sink, head, HEAD_BYTES, err);
 }
@@ -307,7 +308,7 @@ static int vmdk_finish(struct writer *writer, uint64_t size,
 	head = malloc(HEAD_BYTES);
 	if (!head)
 		return error_nomem(err);
-	if (make_head(self, head, size, err))
+	if (vmdk_head(writer, size, head, err))
 		return -1;
 	return sink_patch(writer->sink, 0, head, HEAD_BYTES, err);
 }
@@ -325,6 +326,7 @@ static const struct writer_ops vmdk_writer_ops = {
 	.start = vmdk_start,
 	.pack = vmdk_pack,
 	.pieces = vmdk_pieces,
+	.head = vmdk_head,
 	.finish = vmdk_finish,
 	.free = vmdk_free,
 };

@@ -75,6 +75,15 @@ int writer_pieces(struct writer *writer, const struct piece *pieces,
 	return count ? writer->ops->pieces(writer, pieces, count, err) : 0;
 }
 
+bool writer_guess_head(const struct writer *writer, uint64_t size, void *out)
+{
+	uint64_t sector = writer->sector_bytes;
+
+	return writer->ops->head && size <= writer->size_max &&
+	       !writer->ops->head(writer, div_round_up(size, sector) * sector,
+				  out, NULL);
+}
+
 int writer_finish(struct writer *writer, uint64_t size, struct error *err)
 {
 	uint64_t sector = writer->sector_bytes;

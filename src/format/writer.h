@@ -60,6 +60,10 @@ struct writer_ops {
 	/* Emit pieces, each behind the one before. */
 	int (*pieces)(struct writer *writer, const struct piece *pieces,
 		      size_t count, struct error *err);
+	/* The head (head_bytes) as finish() would patch it for a disk of that
+	 * size. Optional. From any thread. */
+	int (*head)(const struct writer *writer, uint64_t size, void *out,
+		    struct error *err);
 	/* Emit what ends the container of a disk of that many bytes (a
 	 * multiple of sector_bytes), and patch the head. */
 	int (*finish)(struct writer *writer, uint64_t size,
@@ -98,6 +102,10 @@ int writer_check_size(const struct writer *writer, uint64_t size,
 /* Emit all pieces; they are checked to ascend. */
 int writer_pieces(struct writer *writer, const struct piece *pieces,
 		  size_t count, struct error *err);
+
+/* What the head will be if the disk has that many bytes in the end (padded to
+ * a sector): out has writer->head_bytes. False where that cannot be told. */
+bool writer_guess_head(const struct writer *writer, uint64_t size, void *out);
 
 /* Complete the container, not the sink. ERR_ARG for a disk of no bytes (but
  * for raw) and where the size is not the one that was announced. */

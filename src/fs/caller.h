@@ -6,6 +6,7 @@
 #define VMIEFS_CALLER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* The process of a thread; 0 where that cannot be told. */
@@ -13,5 +14,10 @@ pid_t caller_process(pid_t thread);
 
 /* Is it ending because a signal killed it? */
 bool caller_was_killed(pid_t thread);
+
+/* Bytes of the one regular file or block device that the process has open for
+ * reading alone: what cp, dd and cat are copying. 0 where there is none, or
+ * more than one. Waits for no file system. */
+uint64_t caller_source_bytes(pid_t process);
 
 #endif

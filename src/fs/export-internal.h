@@ -83,6 +83,7 @@ struct export {
 
 	/* Of who has set is_running. */
 	struct pack *pack;        /* the stream, or NULL */
+	struct writer *writer;    /* its own; for guess_head() alone */
 	uint64_t streamed;        /* bytes of the disk that went into it */
 	struct spool *spool;      /* what lies behind those, or above base */
 	uint64_t last_end;        /* of the last write */

@@ -15,6 +15,7 @@
 #include "common/checked.h"
 #include "common/scratch.h"
 #include "common/zeroes.h"
+#include "fs/caller.h"
 #include "fs/export-internal.h"
 #include "format/writer.h"
 #include "store/sink.h"
@@ -53,6 +54,17 @@ static int new_writer(struct writer **out, const struct export *export,
 	return writer_new(out, export->format, &args, err);
 }
 
+/* Of a size that nobody has told: what is there already, or what the writer is
+ * copying. In the thread that emits. */
+static bool guess_head(void *arg, void *head)
+{
+	struct export *export = arg;
+	uint64_t size = max_u64(export_size(export),
+				caller_source_bytes(export->opener));
+
+	return writer_guess_head(export->writer, size, head);
+}
+
 int export_begin_stream(struct export *export, uint64_t size,
 			struct error *err)
 {
@@ -62,12 +74,15 @@ int export_begin_stream(struct export *export, uint64_t size,
 		.budget = engine_budget(engine),
 		.scratch = exports_scratch(export->exports),
 		.wait_ms = SINK_WAIT_MS,
+		.guess_head = guess_head,
+		.guess_arg = export,
 	};
 	struct writer *writer;
 	struct sink *sink;
 
 	if (new_writer(&writer, export, size, err))
 		return -1;
+	export->writer = writer;
 	export->size_max = writer->size_max;
 	args.head_bytes = writer->head_bytes;
 	args.size = writer->object_bytes_max;

@@ -13,6 +13,7 @@
 #include "common/checked.h"
 #include "fs/clock.h"
 #include "fs/fs.h"
+#include "store/parts.h"
 
 #define POOL_THREADS 64
 #define SEEK_THREADS 32
@@ -66,8 +67,6 @@ static int make_exports(struct fs *fs, struct error *err)
 		.arg = fs,
 	};
 
-	fs->is_writable = !o->is_read_only &&
-			  buckets_store(fs->buckets)->ops->create;
 	return exports_new(&fs->exports, &exports, err);
 }
 
@@ -100,6 +99,18 @@ static int make_parts(struct fs *fs, struct error *err)
 	       make_exports(fs, err);
 }
 
+/* What is written to NAME.ova.part/ lies below the state prefix. */
+static int keep_parts(struct store **store, const struct mount_options *o,
+		      struct error *err)
+{
+	struct store *inner = *store;
+
+	if (!parts_store_new(store, inner, o->is_service, err))
+		return 0;
+	*store = inner;
+	return -1;
+}
+
 int fs_new(struct fs **out, const struct mount_options *options,
 	   struct store *store, struct error *err)
 {
@@ -112,6 +123,12 @@ int fs_new(struct fs **out, const struct mount_options *options,
 	}
 	fs->options = options;
 	set_owner(fs);
+	fs->is_writable = !options->is_read_only && store->ops->create;
+	if (fs->is_writable && keep_parts(&store, options, err)) {
+		store_close(store);
+		free(fs);
+		return -1;
+	}
 	if (buckets_new(&fs->buckets, store, options->is_service, err) ||
 	    make_parts(fs, err)) {
 		fs_free(fs);

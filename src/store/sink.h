@@ -49,6 +49,11 @@ struct sink_args {
 				  * there is none */
 	unsigned int wait_ms; /* how long store_create() waits for room in
 			       * the budget, before ERR_NOMEM */
+	/* Fill head[0..head_bytes) with what it will probably be in the end;
+	 * false if nobody knows. Called by the sink in a call that appends, at
+	 * most once. Who hashes what passes by needs it; NULL: unknown. */
+	bool (*guess_head)(void *arg, void *head);
+	void *guess_arg;
 };
 
 struct sink_ops {

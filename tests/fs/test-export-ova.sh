@@ -26,8 +26,16 @@ exec 3> "$part/d3.vmdk.raw"
 fails "not while one is being written" "busy" mv "$part" "$m/disks/app.ova"
 rm "$part/d3.vmdk.raw"
 exec 3>&-
-is "$(find "$tmp/store" -type f -printf '%P\n' | sort)" "app.ova.part/d1.vmdk
-app.ova.part/d2.vmdk" "until now there are only the disks"
+is "$(find "$tmp/store" -type f -printf '%P\n' | grep -v 'sha256$' | sort)" \
+	".vmiefs/parts/app.ova.part/d1.vmdk
+.vmiefs/parts/app.ova.part/d2.vmdk" "until now there is no object"
+is "$(ls -A "$m/disks" "$m/objects")" "$m/disks:
+app.ova.part
+
+$m/objects:
+app.ova.part" "but a directory"
+is "$(ls "$part")" "d1.vmdk.raw
+d2.vmdk.raw" "with the disks"
 ok "renamed" mv "$part" "$m/disks/app.ova"
 is "$(find "$tmp/store" -mindepth 1 -printf "%P\n")" app.ova "all there is"
 is "$(ls "$m/disks/app.ova")" "app.mf
