@@ -11,14 +11,17 @@ from xml.sax.saxutils import escape
 
 import bucket as buckets
 import sigv4
+import writing
 
-REASONS = {200: "OK", 206: "Partial Content", 301: "Moved Permanently",
-           304: "Not Modified", 307: "Temporary Redirect",
+REASONS = {200: "OK", 204: "No Content", 206: "Partial Content",
+           301: "Moved Permanently", 304: "Not Modified",
+           307: "Temporary Redirect",
            400: "Bad Request", 403: "Forbidden", 404: "Not Found",
-           405: "Method Not Allowed", 412: "Precondition Failed",
+           405: "Method Not Allowed", 409: "Conflict",
+           411: "Length Required", 412: "Precondition Failed",
            416: "Range Not Satisfiable", 429: "Too Many Requests",
            500: "Internal Server Error", 501: "Not Implemented",
-           503: "Slow Down"}
+           503: "Slow Down", 507: "Insufficient Storage"}
 _numbers = itertools.count(1)
 
 
@@ -97,13 +100,13 @@ def object_reply(state, request, picked):
                             Key=request.key.decode("utf-8", "replace"))
     headers = {"ETag": entry.etag, "Accept-Ranges": "bytes",
                "Last-Modified": formatdate(entry.mtime, usegmt=True),
-               "Content-Type": "binary/octet-stream"}
-    match = request.header("if-match")
+               "Content-Type": "binary/octet-stream", **entry.headers}
+    rules = {rule["do"]: rule for rule in picked}
+    match = "" if "conditions" in rules else request.header("if-match")
     if match not in ("", "*") and match.strip('"') != entry.etag.strip('"'):
         raise sigv4.Refusal(412, "PreconditionFailed", "At least one of the "
                             "pre-conditions you specified did not hold",
                             Condition="If-Match")
-    rules = {rule["do"]: rule for rule in picked}
     found = None
     if request.header("range") and "whole" not in rules:
         found = parse_range(request.header("range"), entry.size)
@@ -141,6 +144,11 @@ def usual(state, request, picked):
     xml["x-amz-bucket-region"] = region
     if request.op == "head-bucket":
         return Reply(200, xml)
+    if request.op in writing.OPS:
+        headers, body = writing.answer(state, bucket, request, picked)
+        if body is None:
+            return Reply(204, {"Content-Length": None, **headers})
+        return Reply(200, {**(xml if body else {}), **headers}, body)
     if request.op == "location":
         return Reply(200, xml, buckets.location(region))
     if request.op == "list":
@@ -167,11 +175,14 @@ def scripted(rule):
 def make(state, request, picked, refusal):
     """The answer to a request. A wrong signature is refused whatever the
     rules say."""
+    rule = next((r for r in picked if r["do"] == "reply"), None)
     try:
         if refusal:
             raise refusal
-        rule = next((r for r in picked if r["do"] == "reply"), None)
-        reply = scripted(rule) if rule else usual(state, request, picked)
+        if not rule or rule.get("work"):
+            reply = usual(state, request, picked)
+        if rule:
+            reply = scripted(rule)
     except sigv4.Refusal as error:
         reply = error_reply(error, state.args.region or "us-east-1")
     for rule in picked:

@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the vmiefs authors
 """What the scripted server serves: directories as buckets, and objects that
-only tests make up; listings of them as S3 writes them."""
+only tests make up; listings of them as S3 writes them.
+
+What is written becomes a file below the directory; where no file can have the
+key's name ("a/", "a//b", or "a" and "a/b" at once), one beside all buckets.
+What S3 knows of it besides is kept there, too, and so outlives the server;
+once somebody else changes the file it is an object as any other."""
 
 import base64
 import bisect
 import contextlib
 import hashlib
+import json
 import os
 import stat
+import threading
 import time
 import urllib.parse
 from xml.sax.saxutils import escape
@@ -16,6 +23,11 @@ from xml.sax.saxutils import escape
 import sigv4
 
 XMLNS = "http://s3.amazonaws.com/doc/2006-03-01/"
+
+
+def identity(status):
+    """Of a file, from its stat."""
+    return f"{status.st_ino} {status.st_mtime_ns} {status.st_size}"
 
 
 class Entry:
@@ -26,6 +38,7 @@ class Entry:
         self.size = len(text) if size is None else size
         self.mtime = mtime
         self.token = f"{text!r} {self.size} {mtime}"
+        self.written = {}
 
     @classmethod
     def of_file(cls, key, path):
@@ -34,12 +47,14 @@ class Entry:
         if not stat.S_ISREG(status.st_mode):
             raise FileNotFoundError(path)
         entry = cls(key, path, size=status.st_size, mtime=status.st_mtime)
-        entry.token = f"{status.st_ino} {status.st_mtime_ns} {status.st_size}"
+        entry.token = identity(status)
         return entry
 
     @property
     def etag(self):
         """With its quotes, as in the header."""
+        if self.written:
+            return f'"{self.written["etag"]}"'
         return '"' + hashlib.md5(self.token.encode()).hexdigest() + '"'
 
     @property
@@ -48,11 +63,19 @@ class Entry:
         return time.strftime("%Y-%m-%dT%H:%M:%S.000Z",
                              time.gmtime(self.mtime))
 
+    @property
+    def headers(self):
+        """Those that it was written with."""
+        return self.written.get("headers", {})
+
     @contextlib.contextmanager
     def open(self):
         """A function (offset, length) -> bytes, of one version."""
         if self.path:
             with open(self.path, "rb") as file:
+                if identity(os.fstat(file.fileno())) != self.token:
+                    # Ends the connection, which a client survives.
+                    raise OSError("replaced meanwhile")
                 yield lambda at, size: os.pread(file.fileno(), size, at)
         else:
             yield lambda at, size: (self.text[at:at + size] +
@@ -70,12 +93,108 @@ def make_up(spec):
 
 
 class Bucket:
-    """The files below a directory and what was made up."""
+    """The files below a directory and what was made up. `hidden` is a folder
+    for what is known of those that were written."""
 
-    def __init__(self, path):
-        self.path = os.fsencode(path)
-        self.made_up = {}
+    def __init__(self, path, hidden):
+        self.path, self.hidden = os.fsencode(path), os.fsencode(hidden)
+        self.made_up, self.written = {}, {}
         self.sorted = None
+        self.lock = threading.RLock()
+        self._recall()
+
+    def _recall(self):
+        """What an earlier server was given."""
+        if not os.path.isdir(self.hidden):
+            return
+        for name in os.listdir(self.hidden):
+            if not name.endswith(b".json"):
+                continue
+            with open(os.path.join(self.hidden, name),
+                      encoding="utf-8") as file:
+                known = json.load(file)
+            key = known["key"].encode("utf-8", "surrogateescape")
+            self.written[key] = known
+            if known["is_hidden"]:
+                self._show(key)
+
+    def _place(self, key, ending=b""):
+        name = hashlib.sha256(key).hexdigest().encode()
+        return os.path.join(self.hidden, name + ending)
+
+    def _show(self, key):
+        """A file of the hidden folder is an object."""
+        try:
+            self.made_up[key] = Entry.of_file(key, self._place(key))
+        except OSError:
+            return
+        self.made_up[key].written = self.written[key]
+        self.sorted = sorted(self.made_up)
+
+    def _move_in(self, key, path):
+        """Give a file the key's own path; false where it cannot have it."""
+        segments = key.split(b"/")
+        target = os.path.join(self.path, key)
+        if {b"", b".", b".."} & set(segments) or b"\0" in key:
+            return False
+        try:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            os.rename(path, target)
+        except OSError:
+            return False
+        return True
+
+    def publish(self, key, path, known, check):
+        """A file becomes the object of a key, unless check(what is there)
+        raises; `known` has its "etag" and "headers". The entry."""
+        os.makedirs(self.hidden, exist_ok=True)
+        with self.lock:
+            try:
+                check(self.find(key))
+            except sigv4.Refusal:
+                os.unlink(path)
+                raise
+            self._forget(key)
+            is_hidden = not self._move_in(key, path)
+            if is_hidden:
+                os.rename(path, self._place(key))
+            entry = Entry.of_file(key, self._place(key) if is_hidden
+                                  else os.path.join(self.path, key))
+            known = {**known, "token": entry.token, "is_hidden": is_hidden,
+                     "key": key.decode("utf-8", "surrogateescape")}
+            with open(self._place(key, b".json"), "w",
+                      encoding="utf-8") as file:
+                json.dump(known, file)
+            self.written[key] = known
+            if is_hidden:
+                self._show(key)
+            return self.find(key)
+
+    def _forget(self, key):
+        """What is not a file of the directory goes."""
+        if self.made_up.pop(key, None):
+            self.sorted = sorted(self.made_up)
+        if self.written.pop(key, None):
+            os.unlink(self._place(key, b".json"))
+            with contextlib.suppress(OSError):
+                os.unlink(self._place(key))
+
+    def remove(self, key, check):
+        """An object and the folders that it leaves empty go."""
+        with self.lock:
+            entry = self.find(key)
+            check(entry)
+            self._forget(key)
+            if not entry:
+                return
+            path = os.path.join(self.path, key).rstrip(b"/")
+            with contextlib.suppress(OSError):
+                if os.path.isfile(path):
+                    os.unlink(path)
+                while path != self.path:
+                    if os.path.isdir(path):
+                        os.rmdir(path)
+                    path = os.path.dirname(path)
 
     def add(self, specs):
         """Make objects up; a key that a file has is hidden by them."""
@@ -85,8 +204,10 @@ class Bucket:
 
     def find(self, key):
         """The object of a key (bytes), or None."""
-        if key in self.made_up:
-            return self.made_up[key]
+        with self.lock:
+            return self.made_up.get(key) or self._find_file(key)
+
+    def _find_file(self, key):
         path = os.path.join(self.path, key)
         segments = key.rstrip(b"/").split(b"/")
         if key == b"" or {b"", b".", b".."} & set(segments) or b"\0" in key:
@@ -94,9 +215,13 @@ class Bucket:
         try:
             if key.endswith(b"/"):
                 return Entry(key) if os.listdir(path) == [] else None
-            return Entry.of_file(key, path)
+            entry = Entry.of_file(key, path)
         except OSError:
             return None
+        known = self.written.get(key)
+        if known and known["token"] == entry.token:
+            entry.written = known
+        return entry
 
     def _files(self):
         keys = []

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the vmiefs authors
 """control.py PORT rules|objects|keys|clock JSON
-   control.py PORT reset | log | count [NAME=PATTERN...]
+   control.py PORT reset | log | counts | uploads | count [NAME=PATTERN...]
 
 Tells the scripted server (server.py) at the control port PORT what to do;
-`log` prints its log, `count` how many requests of it match."""
+`log` prints its log, `counts` that in numbers, `uploads` the part uploads that
+are open, `count` how many requests match."""
 
 import fnmatch
 import http.client
@@ -66,6 +67,14 @@ class Control:
                 if all(fnmatch.fnmatchcase(str(e[n]), str(p))
                        for n, p in patterns.items())]
 
+    def counts(self):
+        """{op: {"requests":, "received":, "sent":}} of the log."""
+        return json.loads(self.ask("GET", "/counts"))
+
+    def uploads(self):
+        """The part uploads that are open."""
+        return json.loads(self.ask("GET", "/uploads"))
+
 
 class Server(Control):
     """A scripted server of the caller's own, with the credentials KEYS."""
@@ -121,8 +130,8 @@ def main():
     what, rest = sys.argv[2], sys.argv[3:]
     if what == "count":
         print(len(control.log(**dict(word.split("=", 1) for word in rest))))
-    elif what == "log":
-        print(control.ask("GET", "/log"), end="")
+    elif what in ("log", "counts", "uploads"):
+        print(control.ask("GET", "/" + what).rstrip("\n"))
     else:
         control.ask("PUT", "/" + what, json.loads(rest[0]) if rest else None)
 

@@ -4,7 +4,10 @@
 
 A rule is a JSON object. Which requests it is for (all that are given):
 
-  op      "get", "head", "list", "head-bucket", "location", "list-buckets"
+  op      a pattern, too: "get", "head", "list", "head-bucket", "location",
+          "list-buckets", "put", "copy", "delete", "create-upload",
+          "upload-part", "upload-part-copy", "complete-upload",
+          "abort-upload", "list-uploads", "list-parts"
   bucket, key     a pattern as in fnmatch
   query   a regular expression found in the raw query
   range   true: only requests for a range
@@ -15,10 +18,16 @@ and what is done ("do"):
 
   reply      status, code ("SlowDown"), message, fields {name: text} of the
              error document, headers {}; or body and type instead of the
-             document, the body `repeat` times
+             document, the body `repeat` times. With status 200 it is an
+             error behind a good status. "work": true: what was asked for is
+             done nevertheless; "at": "head": said before the body is read,
+             and the connection ends
   reset, cut, stall   RST, FIN, or silence (for `seconds`; for ever without)
-             at: "request" (before any answer), "header" (in the middle of
-             it), a number of body bytes, "end" (behind the answer)
+             at: "head" (before the request's body is read), "body" (when
+             `after` bytes of it were), "read" (when all of it was, and
+             nothing is done), "request" (before any answer, when the work is
+             done: the answer is lost), "header" (in the middle of it), a
+             number of body bytes, "end" (behind the answer)
   whole      the whole object in answer to a range
   shift      the range `by` bytes further on, which the header says, too
   narrow     the first `to` bytes of the range, which the header says, too
@@ -27,13 +36,16 @@ and, after which further rules apply:
 
   latency    ms
   rate       bps: so many bytes of body a second
+  uprate     bps: the same of what the client sends
+  conditions as: "ignored" or "unsupported" (501): If-Match, If-None-Match and
+             x-amz-copy-source-if-match mean nothing here, as with old servers
   headers    set {name: text, or null for none} of the answer"""
 
 import fnmatch
 import re
 import threading
 
-PASSING = ("latency", "rate", "headers")
+PASSING = ("latency", "rate", "uprate", "conditions", "headers")
 KNOWN = PASSING + ("reply", "reset", "cut", "stall", "whole", "shift",
                    "narrow")
 
@@ -76,7 +88,7 @@ class Rules:
 
 def matches(rule, request):
     """Is the rule for this request?"""
-    if rule.get("op", request.op) != request.op:
+    if not fnmatch.fnmatchcase(request.op, rule.get("op", "*")):
         return False
     if "range" in rule and rule["range"] != bool(request.header("range")):
         return False

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the vmiefs authors
 """server.py ROOT [OPTION...]: an S3 server for tests. Each directory below
-ROOT is a bucket, its files are the objects, read-only. Every signature is
-checked, every request logged, and rules (rules.py) make it misbehave.
+ROOT is a bucket, its files are the objects. Every signature is checked, every
+request logged, and rules (rules.py) make it misbehave. What it has to remember
+besides (part uploads, ETags) is in ROOT/.scripted, also for the next server.
 
 Ports are chosen where none are given, and written to the file --ready as lines
 of shell when the server answers: http=, https=, control=, pid=.
@@ -16,12 +17,15 @@ The control port takes, without signatures:
   PUT /clock   a number of seconds that the server's clock is ahead
   PUT /reset   forget log, rules and the clock
   GET /log     a JSON object a line for each request, in the order of arrival
+  GET /counts  {op: {"requests":, "received":, "sent":}}: bytes of bodies
+  GET /uploads a JSON list of the part uploads that are open, with their parts
 """
 
 import argparse
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import socketserver
@@ -35,10 +39,16 @@ import urllib.parse
 import answer
 import rules
 import sigv4
+import writing
+from bodies import Body
 from bucket import Bucket
+from uploads import Uploads
 
 HEAD_MAX = 65536
 PIECE = 262144
+LINGER = 5  # seconds
+WAY_IN = ("head", "body", "read")
+SECRET = ("authorization", "x-amz-security-token")
 
 
 class Gone(Exception):
@@ -46,7 +56,7 @@ class Gone(Exception):
 
 
 class Request:
-    """One request as it came over the wire."""
+    """One request as it came over the wire; its body comes later."""
 
     def __init__(self, lines, body, domain):
         self.method, target, self.version = lines[0].split(" ")
@@ -71,6 +81,9 @@ class Request:
 
     def _op(self):
         names = [name for name, _ in sigv4.split_query(self.query)]
+        op = writing.op_of(self, names)
+        if op:
+            return op
         if self.key and self.method in ("GET", "HEAD"):
             return self.method.lower()
         if self.method == "GET" and not self.bucket:
@@ -90,6 +103,10 @@ class State:
     def __init__(self, args, keys):
         self.args = args
         self.buckets = {}
+        self.hidden = os.path.join(args.root, ".scripted")
+        self.scratch = os.path.join(self.hidden, "new")
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.uploads = Uploads(os.path.join(self.hidden, "uploads"))
         self.rules = rules.Rules()
         self.verifier = sigv4.Verifier(keys, args.region)
         self.log = []
@@ -102,15 +119,20 @@ class State:
             return None
         with self.lock:
             if name not in self.buckets and os.path.isdir(path):
-                self.buckets[name] = Bucket(path)
+                self.buckets[name] = self.new_bucket(name)
             return self.buckets.get(name)
+
+    def new_bucket(self, name):
+        """The Bucket of a folder, which need not be there."""
+        return Bucket(os.path.join(self.args.root, name),
+                      os.path.join(self.hidden, "buckets", name))
 
     def make_up(self, name, specs):
         """Objects that no file has."""
         with self.lock:
-            bucket = self.buckets.setdefault(
-                name, Bucket(os.path.join(self.args.root, name)))
-            bucket.add(specs)
+            if name not in self.buckets:
+                self.buckets[name] = self.new_bucket(name)
+            self.buckets[name].add(specs)
 
     def bucket_names(self):
         """Of all buckets."""
@@ -127,10 +149,34 @@ class State:
                  "key": request.key.decode("utf-8", "surrogateescape"),
                  "query": request.query, "range": request.header("range"),
                  "if_match": request.header("if-match"), "signed": None,
-                 "rules": [], "status": 0, "bytes": 0, "end": None}
+                 "rules": [], "received": 0, "status": 0, "bytes": 0,
+                 "end": None, "headers": {
+                     n: v for n, v in request.headers if n not in SECRET}}
         with self.lock:
             self.log.append(entry)
         return entry
+
+    def counts(self):
+        """The log in numbers."""
+        found = {}
+        with self.lock:
+            for entry in self.log:
+                row = found.setdefault(entry["op"], {
+                    "requests": 0, "received": 0, "sent": 0})
+                row["requests"] += 1
+                row["received"] += entry["received"]
+                row["sent"] += entry["bytes"]
+        return found
+
+
+def fault_at(picked, place=None):
+    """The rule that strikes in one place of a request's way in, or (without)
+    of the answer's way out."""
+    for rule in picked:
+        if rule["do"] in ("reset", "cut", "stall"):
+            where = rule["at"] if rule["at"] in WAY_IN else None
+            return rule if where == place else None
+    return None
 
 
 class Connection(socketserver.BaseRequestHandler):
@@ -169,44 +215,89 @@ class Connection(socketserver.BaseRequestHandler):
         head, self.buffer = self.buffer.split(b"\r\n\r\n", 1)
         return head.decode("latin-1").split("\r\n")
 
-    def read_body(self, size):
-        """The body of a request."""
-        while len(self.buffer) < size:
-            data = self.stream.recv(PIECE)
-            if not data:
+    def read_body(self, request, rules_of, entry):
+        """The body of a request; a fault may strike in the middle."""
+        size = int(request.header("content-length") or 0)
+        fault = fault_at(rules_of, "body")
+        stop = min(fault.get("after", size // 2), size) if fault else None
+        rate = next((r["bps"] for r in rules_of if r["do"] == "uprate"), None)
+        if size and request.header("expect").lower() == "100-continue":
+            self.stream.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        begin = time.monotonic()
+        while True:
+            if entry["received"] == stop:
+                self.strike(fault)
+                stop = None
+            if entry["received"] == size:
+                return
+            most = (stop or size) - entry["received"]
+            if rate:
+                most = min(most, max(1, rate // 10))
+            piece = self.buffer[:most] or self.stream.recv(min(most, PIECE))
+            self.buffer = self.buffer[len(piece):]
+            if not piece:
                 raise Gone
-            self.buffer += data
-        body, self.buffer = self.buffer[:size], self.buffer[size:]
-        return body
+            request.body.add(piece)
+            entry["received"] += len(piece)
+            if rate:
+                late = begin + entry["received"] / rate - time.monotonic()
+                time.sleep(max(0, late))
 
     def serve(self):
         """One request; true if another may follow."""
         lines = self.read_head()
-        sizes = [line.split(":")[1] for line in lines
-                 if line.lower().startswith("content-length:")]
-        body = self.read_body(int(sizes[0])) if sizes else b""
-        request = Request(lines, body, self.state.args.domain)
+        request = Request(lines, Body(self.state.scratch),
+                          self.state.args.domain)
         entry = self.state.begin(request, self.client_address[1])
-        refusal = None
+        picked = self.state.rules.pick(request)
+        entry["rules"] = [rule["do"] for rule in picked]
+        try:
+            return self.work(request, picked, entry)
+        finally:
+            request.body.discard()
+            entry["end"] = round(time.time(), 3)
+
+    def work(self, request, picked, entry):
+        """Read the body, do what is asked for, answer; true if another
+        request may follow."""
+        self.strike(fault_at(picked, "head"))
+        if any(r["do"] == "reply" and r.get("at") == "head" for r in picked):
+            self.send(request, answer.make(self.state, request, picked, None),
+                      None, entry)
+            self.linger()
+            return False
+        self.read_body(request, picked, entry)
+        request.body.end()
+        self.strike(fault_at(picked, "read"))
+        reply = answer.make(self.state, request, picked,
+                            self.refusal(request, entry))
+        for rule in picked:
+            if rule["do"] == "latency":
+                time.sleep(rule["ms"] / 1000)
+        self.rate = next((r["bps"] for r in picked if r["do"] == "rate"), None)
+        self.send(request, reply, fault_at(picked), entry)
+        return request.header("connection").lower() != "close"
+
+    def refusal(self, request, entry):
+        """Why its signature is not good enough, or None."""
         try:
             entry["signed"] = self.state.verifier.check(request)
             if not entry["signed"] and not self.state.args.anonymous:
                 raise sigv4.Refusal(403, "AccessDenied", "Access Denied")
         except sigv4.Refusal as error:
-            refusal = error
             entry["signed"] = error.code
-        picked = self.state.rules.pick(request)
-        entry["rules"] = [rule["do"] for rule in picked]
-        reply = answer.make(self.state, request, picked, refusal)
-        for rule in picked:
-            if rule["do"] == "latency":
-                time.sleep(rule["ms"] / 1000)
-        self.rate = next((r["bps"] for r in picked if r["do"] == "rate"), None)
-        fault = next((r for r in picked
-                      if r["do"] in ("reset", "cut", "stall")), None)
-        self.send(request, reply, fault, entry)
-        entry["end"] = round(time.time(), 3)
-        return request.header("connection").lower() != "close"
+            return error
+        return None
+
+    def linger(self):
+        """End the connection, but not before the client had the time to read
+        an answer that came while it was sending."""
+        self.stream.shutdown(socket.SHUT_WR)
+        end = time.monotonic() + LINGER
+        while select.select([self.stream], [], [],
+                            max(0, end - time.monotonic()))[0] and \
+                self.stream.recv(PIECE):
+            pass
 
     def send(self, request, reply, fault, entry):
         """The answer, with what is to go wrong while it goes out."""
@@ -247,12 +338,16 @@ class Connection(socketserver.BaseRequestHandler):
                 time.sleep(max(0, late))
 
     def strike(self, fault):
-        """Reset, end or silence; returns where it goes on behind that."""
+        """Reset, end or silence; returns where it goes on behind that, or
+        where there is none."""
+        if not fault:
+            return
         if fault["do"] == "stall":
             # Silence until the time is over or the client has gone.
-            ready, _, _ = select.select([self.stream], [], [],
-                                        fault.get("seconds"))
-            if ready:
+            gone = select.poll()
+            gone.register(self.stream, select.POLLRDHUP)
+            if gone.poll(fault["seconds"] * 1000 if "seconds" in fault
+                         else None):
                 raise Gone
             return
         if fault["do"] == "reset":
@@ -294,6 +389,10 @@ class Control(socketserver.StreamRequestHandler):
         if (method, path) == ("GET", "/log"):
             with state.lock:
                 return "".join(json.dumps(e) + "\n" for e in state.log)
+        if (method, path) == ("GET", "/counts"):
+            return json.dumps(state.counts())
+        if (method, path) == ("GET", "/uploads"):
+            return json.dumps(state.uploads.describe())
         value = json.loads(body or b"null")
         if path == "/rules":
             state.rules.set(value)

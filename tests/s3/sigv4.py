@@ -130,7 +130,7 @@ class Verifier:
 
     def check(self, request):
         """Raises Refusal. `request` has method, path, query (raw), headers,
-        a list of (lower-case name, value), and body. The access key, or None
+        a list of (lower-case name, value), and body.sha256. The access key, or None
         for a request that nobody signed."""
         given = dict(request.headers)
         query = {n.decode(): v.decode("utf-8", "replace")
@@ -156,7 +156,7 @@ class Verifier:
                           "Missing required header for this request: "
                           "x-amz-content-sha256")
         if payload != UNSIGNED and \
-                payload != hashlib.sha256(request.body).hexdigest():
+                payload != request.body.sha256.hexdigest():
             raise Refusal(400, "XAmzContentSHA256Mismatch",
                           "The provided 'x-amz-content-sha256' header does "
                           "not match what was computed")

@@ -19,6 +19,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 # pylint: disable=wrong-import-position
 import sigv4  # noqa: E402
 import tap  # noqa: E402
+from client import Client  # noqa: E402
 from control import KEYS, Server  # noqa: E402
 
 ODD = "odd keys/ü+%25&='\"<>~ \x01.txt"
@@ -54,39 +55,6 @@ def check_examples():
                  f"published: {method} {path} {query}")
     query = sigv4.presign(EXAMPLE, EXAMPLE_HOST, "/test.txt", 86400, when=when)
     tap.same(query[-64:], EXAMPLE_PRESIGNED, "published: a presigned URL")
-
-
-class Client:
-    """Requests to the server, each of its own connection."""
-
-    def __init__(self, server):
-        self.server = server
-        self.host = f"127.0.0.1:{server.ports['http']}"
-
-    def send(self, path, query="", method="GET", headers=None):
-        """Send a request as it is; (status, headers, body)."""
-        link = http.client.HTTPConnection(self.host, timeout=10)
-        try:
-            link.request(method, path + ("?" + query if query else ""),
-                         headers=headers or {})
-            answer = link.getresponse()
-            return answer.status, answer.headers, answer.read()
-        finally:
-            link.close()
-
-    def get(self, path, query="", method="GET", headers=None, **sign):
-        """A signed request."""
-        path = sigv4.quote(path, "/-._~")
-        keys = sign.pop("keys", KEYS)
-        signed = sigv4.sign(keys, method, path, query,
-                            {"host": self.host, **(headers or {})}, **sign)
-        return self.send(path, query, method, signed)
-
-    def code(self, *args, **kwargs):
-        """Status and S3 code of a refusal."""
-        status, _, body = self.get(*args, **kwargs)
-        return status, (re.findall(b"<Code>(.*?)</Code>", body) or
-                        [b""])[0].decode()
 
 
 def check_refusals(client):
