@@ -57,6 +57,7 @@ struct mount_line {
 
 static const char *const vhd_sizes[] = { "current", "chs", NULL };
 static const char *const levels[] = { "fast", "small", "smallest", NULL };
+static const char *const spools[] = { "auto", "always", NULL };
 static const char *const subformats[] = { "dynamic", "fixed", NULL };
 
 static const struct option_row mount_rows[] = {
@@ -111,6 +112,8 @@ static const struct option_row mount_rows[] = {
 	VALUE("scratch-size", OPTION_BYTES, scratch_bytes, "SIZE", "16G",
 	      "bytes", 0, UINT64_C(1) << 50, "bound of what lies there"),
 	FLAG("service", is_service, "the source is a directory of buckets"),
+	CHOICE("spool", spool, spools, "WHEN", "auto",
+	       "always: what is written waits in scratch until it is closed"),
 	{ .name = "threads", .form = OPTION_MOUNT, .type = OPTION_NUMBER,
 	  .offset = AT(threads), .max = 1024,
 	  .argument = "N", .fallback = "0", .fallback_text = "all",

@@ -75,6 +75,7 @@ struct pack {
 	void *room_arg;
 	pack_done_fn *done;
 	void *done_arg;
+	struct sink **kept;        /* by pack_seal(); NULL: it publishes */
 	struct job end_job;
 	_Atomic uint64_t in, out;
 };
@@ -317,7 +318,8 @@ static int complete(struct pack *pack, struct object_info *info,
 		return -1;
 	if (writer_finish(pack->writer, pack->position, err))
 		return -1;
-	return sink_finish(pack->sink, info, err);
+	return pack->kept ? sink_seal(pack->sink, err) :
+			    sink_finish(pack->sink, info, err);
 }
 
 /* In a thread of the pool, when no other uses the pack any more. */
@@ -331,7 +333,10 @@ static void end_pack(struct pack *pack)
 	pthread_mutex_lock(&pack->lock);
 	sink = take_ptr(pack->sink);
 	pthread_mutex_unlock(&pack->lock);
-	sink_discard(sink);
+	if (pack->kept && !ret)
+		*pack->kept = sink;
+	else
+		sink_discard(sink);
 	writer_free(pack->writer);
 	free_memory(pack);
 	/* What is left is for pack_cancel(), which may come until done() has
@@ -399,6 +404,13 @@ void pack_finish(struct pack *pack, pack_done_fn *done, void *arg)
 		queue_current(pack);
 	}
 	end(pack, done, arg);
+}
+
+void pack_seal(struct pack *pack, struct sink **kept, pack_done_fn *done,
+	       void *arg)
+{
+	pack->kept = kept;
+	pack_finish(pack, done, arg);
 }
 
 void pack_discard(struct pack *pack, pack_done_fn *done, void *arg)

@@ -63,6 +63,11 @@ typedef void pack_done_fn(void *arg, const struct object_info *info,
 void pack_finish(struct pack *pack, pack_done_fn *done, void *arg);
 void pack_discard(struct pack *pack, pack_done_fn *done, void *arg);
 
+/* Complete the container, but publish nothing: where done() has no error,
+ * *kept is the sink, sealed, and the caller's (store/sink.h). */
+void pack_seal(struct pack *pack, struct sink **kept, pack_done_fn *done,
+	       void *arg);
+
 /* The same, waiting. Not from a thread of the pool. */
 int pack_finish_wait(struct pack *pack, struct object_info *info,
 		     struct error *err);

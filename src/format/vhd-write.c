@@ -7,8 +7,9 @@
  *     fixed    the disk's bytes | footer
  *
  * BAT, header and footer's copy lie in the head and are filled in at the end.
- * Where the size is not known at the start, the BAT has room for the largest
- * disk. Blocks have 2 MiB and a bitmap of all ones, as Hyper-V makes them.
+ * Where the size is not known at the start, the BAT has room for the disk that
+ * is expected, or for the largest. Blocks have 2 MiB and a bitmap of all ones,
+ * as Hyper-V makes them.
  *
  * The creator is one of those whose disks have the size that the footer tells,
  * not that of the geometry, in every reader; the time of creation is 0, so
@@ -242,6 +243,16 @@ static void set_dynamic(struct vhd_writer *self, uint64_t size)
 	blocks->prefix_bytes = BITMAP_BYTES;
 }
 
+/* Room for a disk of that size, though it may become another one. */
+static void set_hint(struct vhd_writer *self, uint64_t size)
+{
+	uint64_t table = table_bytes(min_u64(size, SIZE_MAX_BYTES));
+
+	self->writer.head_bytes = (uint32_t)(TABLE_AT + table);
+	self->writer.size_max = min_u64(table / 4 * BLOCK_BYTES,
+					SIZE_MAX_BYTES);
+}
+
 static void set_fixed(struct vhd_writer *self, uint64_t size)
 {
 	self->writer.ops = &vhd_fixed_ops;
@@ -276,6 +287,9 @@ int vhd_create(struct writer **out, const struct write_args *args,
 		set_fixed(self, args->size);
 	else
 		set_dynamic(self, args->size);
+	if (!self->is_fixed && args->size == WRITE_SIZE_UNKNOWN &&
+	    args->size_hint)
+		set_hint(self, args->size_hint);
 	*out = &self->writer;
 	return 0;
 }

@@ -33,6 +33,8 @@ struct write_args {
 	const char *subformat;   /* "dynamic", "fixed"; NULL = the usual */
 	uint64_t size;           /* of the disk, where it is known and will not
 				  * change; else WRITE_SIZE_UNKNOWN */
+	uint64_t size_hint;      /* where it is not known: room is made for so
+				  * large a disk; 0 = for the largest */
 	enum packer_level level;
 	uint32_t block_bytes;    /* of VHDX; 0 = 32 MiB */
 	uint32_t sector_bytes;   /* of VHDX, logical: 512 (or 0), 4096 */
@@ -82,7 +84,8 @@ struct writer {
 	uint32_t head_bytes;       /* for sink_args */
 	uint64_t object_bytes_max; /* for sink_args: SINK_SIZE_UNKNOWN */
 	uint64_t size;             /* as in write_args */
-	uint64_t size_max;         /* the largest disk */
+	uint64_t size_max;         /* the largest disk that there is room
+				    * for */
 };
 
 /* ERR_UNSUPPORTED for a format that is not written or a subformat that it

@@ -167,6 +167,9 @@ int fs_overwrite_args(struct fs *fs, const struct node *node, char *key,
 	args->key = key;
 	args->path = path;
 	args->replaces = true;
+	args->is_blank = args->keeps_bytes &&
+			 exports_is_blank(fs->exports, node->bucket, key,
+					  target.info.etag);
 	args->base = target.info;
 	args->base_bytes = node->size;
 	return 0;

@@ -59,7 +59,7 @@ struct export {
 	bool is_replacing;        /* there was an object when it began */
 	int opener;
 	int64_t started_ns;
-	uint64_t size_max;        /* of such a disk */
+	uint64_t size_max;        /* of a disk of that format */
 
 	pthread_mutex_t lock;     /* of what follows */
 	pthread_cond_t changed;
@@ -82,8 +82,13 @@ struct export {
 	bool has_room, awaits_room;
 
 	/* Of who has set is_running. */
+	bool is_spooled;          /* all waits in the spool until it is
+				   * published: there is no stream */
 	struct pack *pack;        /* the stream, or NULL */
 	struct writer *writer;    /* its own; for guess_head() alone */
+	bool can_turn_back;       /* the store can give it back */
+	uint64_t stream_max;      /* the largest disk it has room for */
+	uint64_t announced;       /* size set before the first byte; 0: none */
 	uint64_t streamed;        /* bytes of the disk that went into it */
 	struct spool *spool;      /* what lies behind those, or above base */
 	uint64_t last_end;        /* of the last write */
@@ -95,8 +100,10 @@ struct export {
 	bool replaces;
 	bool has_base;            /* starts from an object ... */
 	struct object_info base;  /* ... this one: that is what is replaced */
-	uint64_t base_bytes;      /* its first so many bytes count */
-	struct opened *opened;    /* the base, when it was needed */
+	uint64_t base_bytes;      /* with is_spooled: so many bytes are those
+				   * of the disk below the spool: in base, or
+				   * what was made of the stream */
+	struct opened *opened;    /* that disk, when it was needed */
 	struct disk *disk;
 };
 
@@ -111,7 +118,8 @@ int export_give(struct export *export, struct export_op *op,
 		struct error *err);
 int export_copy(struct export *export, struct export_op *op,
 		struct error *err);
-int export_resize(struct export *export, uint64_t size, struct error *err);
+int export_resize(struct export *export, const struct export_op *op,
+		  uint64_t size, struct error *err);
 int export_zero(struct export *export, const struct export_op *op,
 		struct error *err);
 /* Everything that the spool holds, up to size, goes to the stream. */
@@ -121,6 +129,9 @@ int export_drain(struct export *export, const struct export_op *op,
 int export_stream(struct export *export, const struct export_op *op,
 		  const void *data, uint64_t length, uint64_t *taken,
 		  struct error *err);
+/* The bytes of the stream are needed again: end it, and go on in the spool. */
+int export_turn_back(struct export *export, const struct export_op *op,
+		     struct error *err);
 int export_open_base(struct export *export, struct error *err);
 void export_close_base(struct export *export);
 
@@ -130,10 +141,16 @@ void export_stop_running(struct export *export);
 /* export-publish.c */
 int export_publish(struct export *export, const struct export_op *op,
 		   struct error *err);
+/* Complete the stream, but publish nothing: what it made is the disk below the
+ * spool. */
+int export_seal(struct export *export, const struct export_op *op,
+		struct error *err);
 /* Drop the stream, waiting. */
 void export_drop_stream(struct export *export);
 
 /* export.c */
+/* Nothing comes of it any more; whoever uses it hears this. */
+void export_fail(struct export *export, const struct error *err);
 bool export_is_busy(struct export *export); /* a second writer has to wait */
 
 /* exports.c */

@@ -87,7 +87,7 @@ static int convert(struct export *export, const struct export_op *op,
 
 	if (!buf)
 		return error_nomem(err);
-	if (export->base_bytes && export_open_base(export, err))
+	if (export_open_base(export, err))
 		return -1;
 	if (export_begin_stream(export, size ? size : WRITE_SIZE_UNKNOWN,
 				err))
@@ -131,9 +131,10 @@ static void finish_done(void *arg, const struct object_info *info,
 	pthread_mutex_unlock(&export->lock);
 }
 
-/* The stream ends in any case. */
+/* Publish, or keep it as *sealed. The stream ends in any case. */
 static int finish(struct export *export, const struct export_op *op,
-		  struct object_info *info, struct error *err)
+		  struct object_info *info, struct sink **sealed,
+		  struct error *err)
 {
 	struct finishing finishing = { .export = export };
 	struct pack *pack = take_ptr(export->pack);
@@ -143,7 +144,10 @@ static int finish(struct export *export, const struct export_op *op,
 	if (atomic_load(&op->is_cancelled))
 		pack_cancel(pack);
 	pthread_mutex_unlock(&export->lock);
-	pack_finish(pack, finish_done, &finishing);
+	if (sealed)
+		pack_seal(pack, sealed, finish_done, &finishing);
+	else
+		pack_finish(pack, finish_done, &finishing);
 	pthread_mutex_lock(&export->lock);
 	while (!finishing.has_ended)
 		pthread_cond_wait(&export->changed, &export->lock);
@@ -153,6 +157,36 @@ static int finish(struct export *export, const struct export_op *op,
 		return -1;
 	}
 	*info = finishing.info;
+	return 0;
+}
+
+int export_seal(struct export *export, const struct export_op *op,
+		struct error *err)
+{
+	struct engine *engine = export->exports->options.engine;
+	uint64_t streamed = export->streamed;
+	struct object *object = NULL;
+	struct sink *sink = NULL;
+	struct object_info info;
+
+	if (finish(export, op, &info, &sink, err) ||
+	    sink_object(&object, sink, err)) {
+		sink_discard(sink);
+		return -1;
+	}
+	if (opened_from_sealed(&export->opened, engine, export->bucket->store,
+			       export->key, export->format->name, object,
+			       err)) {
+		object_close(object);
+		return -1;
+	}
+	if (opened_disk(&export->disk, export->opened, 0, err)) {
+		export_close_base(export);
+		return -1;
+	}
+	export->base_bytes = streamed;
+	export->streamed = 0;
+	export->is_spooled = true;
 	return 0;
 }
 
@@ -186,7 +220,7 @@ static void become_base(struct export *export, const struct object_info *info)
 	export_close_base(export);
 	export->base = *info;
 	export->base_bytes = export->size;
-	export->has_base = export->replaces = true;
+	export->has_base = export->replaces = export->is_spooled = true;
 	export->streamed = 0;
 	export->goes_back = false;
 	spool_forget(export->spool, 0, end, NULL);
@@ -211,11 +245,11 @@ int export_publish(struct export *export, const struct export_op *op,
 		return 0;
 	if (check_sized(export, err))
 		return -1;
-	if (export->has_base ? convert(export, op, err) :
-			       export_drain(export, op, err) ||
-			       stream_hole(export, export->size, err))
+	if (export->is_spooled ? convert(export, op, err) :
+				 export_drain(export, op, err) ||
+				 stream_hole(export, export->size, err))
 		return -1;
-	if (finish(export, op, &info, err))
+	if (finish(export, op, &info, NULL, err))
 		return -1;
 	become_base(export, &info);
 	return 0;

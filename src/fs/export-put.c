@@ -22,7 +22,8 @@
 
 #define COPY_BYTES (256u << 10)
 
-/* What is kept to be seen again of a file that is open for reading, too. */
+/* What is kept to be seen again of a file that is open for reading, too, where
+ * the store cannot give it back. */
 #define KEEP_BYTES (1ull << 30)
 
 /* The spool is as good as full when not even one more write fits. */
@@ -47,6 +48,8 @@ static int new_writer(struct writer **out, const struct export *export,
 		.name = slash ? slash + 1 : export->key,
 		.subformat = subformat_of(export),
 		.size = size,
+		.size_hint = size == WRITE_SIZE_UNKNOWN ? export->announced :
+							  0,
 		.level = export->exports->options.level,
 		.budget = engine_budget(export->exports->options.engine),
 	};
@@ -83,7 +86,7 @@ int export_begin_stream(struct export *export, uint64_t size,
 	if (new_writer(&writer, export, size, err))
 		return -1;
 	export->writer = writer;
-	export->size_max = writer->size_max;
+	export->stream_max = writer->size_max;
 	args.head_bytes = writer->head_bytes;
 	args.size = writer->object_bytes_max;
 	if (export->replaces)
@@ -93,6 +96,7 @@ int export_begin_stream(struct export *export, uint64_t size,
 		writer_free(writer);
 		return -1;
 	}
+	export->can_turn_back = sink_can_seal(sink);
 	if (pack_new(&export->pack, engine_pool(engine),
 		     engine_budget(engine), writer, sink, err)) {
 		sink_discard(sink);
@@ -266,9 +270,10 @@ static int settle(struct export *export, const struct export_op *op,
 	struct error own = { 0 };
 	bool all = false;
 
-	if (export->has_base)
+	if (export->is_spooled)
 		return 0;
-	if (export->is_readable) {
+	if (export->is_readable &&
+	    (export->was_read || !export->can_turn_back)) {
 		if (export->goes_back || export->was_read ||
 		    bytes < keep_bytes(export))
 			return 0;
@@ -312,22 +317,70 @@ static int check_end(const struct export *export, uint64_t end,
 			 (unsigned long long)export->size_max);
 }
 
-static int is_streamed(const struct export *export, struct error *err)
+static int cannot_turn_back(const struct export *export, struct error *err)
 {
 	return error_set(err, ERR_UNSUPPORTED, "the first %llu bytes have been "
-			 "packed while they came and cannot be changed or read "
-			 "again; write in ascending order, or open the file "
-			 "for reading and writing",
+			 "packed while they came, and this store cannot give "
+			 "them back to be changed or read; write in ascending "
+			 "order, or mount with -o spool=always",
 			 (unsigned long long)export->streamed);
+}
+
+int export_turn_back(struct export *export, const struct export_op *op,
+		     struct error *err)
+{
+	struct error own = { 0 };
+
+	if (!export->can_turn_back)
+		return cannot_turn_back(export, err);
+	if (!export_seal(export, op, &own))
+		return 0;
+	/* The stream is gone, whatever the operation was. */
+	export_fail(export, &own);
+	*err = own;
+	return -1;
+}
+
+static int start_over(struct export *export, uint64_t announced,
+		      struct error *err)
+{
+	struct error own = { 0 };
+
+	export_drop_stream(export);
+	export->announced = announced;
+	if (!export_begin_stream(export, WRITE_SIZE_UNKNOWN, &own))
+		return 0;
+	export_fail(export, &own);
+	*err = own;
+	return -1;
+}
+
+/* A disk of so many bytes: may there be one, and does the stream have room for
+ * it? Where it was begun for a smaller one, it begins again or ends here. */
+static int make_room(struct export *export, const struct export_op *op,
+		     uint64_t end, struct error *err)
+{
+	if (check_end(export, end, err))
+		return -1;
+	if (!export->pack || end <= export->stream_max)
+		return 0;
+	if (!export->streamed)
+		return start_over(export, 0, err);
+	if (export->can_turn_back)
+		return export_turn_back(export, op, err);
+	return error_set(err, ERR_LIMIT, "the disk was given a size of %llu "
+			 "bytes before it was written, and its table has no "
+			 "room for more; give it the right size, or none",
+			 (unsigned long long)export->announced);
 }
 
 /* Does a write at this place go past the spool? */
 static bool is_next(const struct export *export, uint64_t at)
 {
-	if (!export->pack || export->has_base ||
-	    spool_ranges(export->spool)->count)
+	if (!export->pack || spool_ranges(export->spool)->count)
 		return false;
-	if (export->is_readable && !export->streamed)
+	if (export->is_readable && !export->streamed &&
+	    (export->was_read || !export->can_turn_back))
 		return false;
 	return at == export->streamed ||
 	       (at > export->streamed && export->is_sparse);
@@ -347,7 +400,7 @@ int export_take(struct export *export, struct export_op *op,
 	uint64_t before = op->taken;
 	int ret;
 
-	if (check_end(export, op->offset + op->length, err))
+	if (make_room(export, op, op->offset + op->length, err))
 		return -1;
 	note_data(export, op->data + op->taken, left);
 	if (is_next(export, at)) {
@@ -358,8 +411,8 @@ int export_take(struct export *export, struct export_op *op,
 		note_change(export, export->last_end, op->taken - before);
 		return ret;
 	}
-	if (!export->has_base && at < export->streamed)
-		return is_streamed(export, err);
+	if (at < export->streamed && export_turn_back(export, op, err))
+		return -1;
 	if (!spool_ranges(export->spool)->count)
 		export->goes_back = false;
 	if (at < export->last_end)
@@ -387,7 +440,7 @@ size_t export_try_write(struct export *export, uint64_t offset,
 	export->is_running = true;
 	pthread_mutex_unlock(&export->lock);
 	if (is_next(export, offset) && offset == export->streamed &&
-	    add_u64(offset, length, &end) && end <= export->size_max &&
+	    add_u64(offset, length, &end) && end <= export->stream_max &&
 	    !pack_try_write(export->pack, data, length, &n, &err) && n) {
 		export->streamed += n;
 		export->last_end = export->streamed;
@@ -408,7 +461,7 @@ int export_open_base(struct export *export, struct error *err)
 	struct container_options options = { 0 };
 	struct container *container;
 
-	if (export->disk)
+	if (export->disk || !export->base_bytes)
 		return 0;
 	if (export->is_plain || !strcmp(export->format->name, "raw")) {
 		if (opened_from_object(&export->opened, engine, store,
@@ -440,7 +493,7 @@ void export_close_base(struct export *export)
 static int give_base(struct export *export, uint64_t offset, char *buf,
 		     uint64_t length, struct error *err)
 {
-	if (!export->has_base || offset >= export->base_bytes)
+	if (offset >= export->base_bytes)
 		return 0;
 	if (export_open_base(export, err))
 		return -1;
@@ -460,8 +513,8 @@ int export_give(struct export *export, struct export_op *op,
 	if (at >= export->size)
 		return 0;
 	end = at + min_u64(op->length, export->size - at);
-	if (!export->has_base && at < export->streamed)
-		return is_streamed(export, err);
+	if (at < export->streamed && export_turn_back(export, op, err))
+		return -1;
 	export->was_read = true;
 	memset(op->data, 0, end - at);
 	if (give_base(export, at, op->data, end - at, err))
@@ -483,24 +536,17 @@ int export_give(struct export *export, struct export_op *op,
 
 /* Sizes and holes. */
 
-static int start_over(struct export *export, struct error *err)
-{
-	export_drop_stream(export);
-	return export_begin_stream(export, WRITE_SIZE_UNKNOWN, err);
-}
-
-static int shrink(struct export *export, uint64_t size, struct error *err)
+static int shrink(struct export *export, const struct export_op *op,
+		  uint64_t size, struct error *err)
 {
 	uint64_t end = ranges_end(spool_ranges(export->spool));
 
-	if (export->has_base) {
-		export->base_bytes = min_u64(export->base_bytes, size);
-	} else if (size < export->streamed) {
-		if (size)
-			return is_streamed(export, err);
-		if (start_over(export, err))
-			return -1;
-	}
+	if (size && size < export->streamed &&
+	    export_turn_back(export, op, err))
+		return -1;
+	if (size < export->streamed && start_over(export, 0, err))
+		return -1;
+	export->base_bytes = min_u64(export->base_bytes, size);
 	if (!size)
 		export->has_data = false;
 	export->last_end = min_u64(export->last_end, size);
@@ -513,11 +559,25 @@ static int shrink(struct export *export, uint64_t size, struct error *err)
 	return 0;
 }
 
-int export_resize(struct export *export, uint64_t size, struct error *err)
+/* Is this the size that a stream is to have, which has not begun? */
+static bool is_announcement(const struct export *export, uint64_t size)
+{
+	return export->pack && !export->streamed && size &&
+	       size != export->announced;
+}
+
+int export_resize(struct export *export, const struct export_op *op,
+		  uint64_t size, struct error *err)
 {
 	if (check_end(export, size, err))
 		return -1;
-	if (size < export->size && shrink(export, size, err))
+	if (is_announcement(export, size)) {
+		if (start_over(export, size, err))
+			return -1;
+	} else if (make_room(export, op, size, err)) {
+		return -1;
+	}
+	if (size < export->size && shrink(export, op, size, err))
 		return -1;
 	export->sized = size;
 	note_change(export, size, 0);
@@ -529,10 +589,10 @@ int export_zero(struct export *export, const struct export_op *op,
 {
 	uint64_t end = op->offset + op->length;
 
-	if (!export->has_base && op->offset < export->streamed)
-		return is_streamed(export, err);
+	if (op->offset < export->streamed && export_turn_back(export, op, err))
+		return -1;
 	if (op->grows && end > export->size &&
-	    export_resize(export, end, err))
+	    export_resize(export, op, end, err))
 		return -1;
 	end = min_u64(end, export->size);
 	if (op->offset >= end)
@@ -542,7 +602,7 @@ int export_zero(struct export *export, const struct export_op *op,
 	if (op->kind == EXPORT_COPY && op->offset == export->streamed &&
 	    is_next(export, op->offset))
 		return stream_hole(export, end, err);
-	if (export->has_base)
+	if (export->is_spooled)
 		return spool_write_zeroes(export->spool, op->offset,
 					  end - op->offset, err);
 	return spool_forget(export->spool, op->offset, end - op->offset, err);

@@ -40,7 +40,7 @@ void export_unref(struct export *export)
 	free(export);
 }
 
-static void set_failure(struct export *export, const struct error *err)
+void export_fail(struct export *export, const struct error *err)
 {
 	pthread_mutex_lock(&export->lock);
 	if (export->failure.kind == ERR_NONE)
@@ -98,8 +98,8 @@ static int run_op(struct export *export, struct export_op *op,
 		return export_copy(export, op, err);
 	case EXPORT_RESIZE:
 		if (op->grows && op->offset <= export->size)
-			return export_resize(export, export->size, err);
-		return export_resize(export, op->offset, err);
+			return export_resize(export, op, export->size, err);
+		return export_resize(export, op, op->offset, err);
 	case EXPORT_ZERO:
 		return export_zero(export, op, err);
 	case EXPORT_PUBLISH:
@@ -116,7 +116,7 @@ static void run_one(struct export *export, struct export_op *op)
 	bool is_end = ret && (op->kind == EXPORT_ABORT || is_fatal(op, &err));
 
 	if (is_end)
-		set_failure(export, &err);
+		export_fail(export, &err);
 	/* The rest of a write whose beginning was taken: the caller comes
 	 * again with it. */
 	if (ret && (op->kind == EXPORT_WRITE || op->kind == EXPORT_COPY) &&
@@ -203,7 +203,7 @@ void export_disown(struct export *export)
 	struct error err = { 0 };
 
 	error_set(&err, ERR_CANCELLED, "was interrupted");
-	set_failure(export, &err);
+	export_fail(export, &err);
 }
 
 void export_abort(struct export *export, const char *why)
@@ -211,7 +211,7 @@ void export_abort(struct export *export, const char *why)
 	struct error err = { 0 };
 
 	error_set(&err, ERR_STALE, "%s", why);
-	set_failure(export, &err);
+	export_fail(export, &err);
 	pthread_mutex_lock(&export->lock);
 	if (export->current && export->current != &export->last)
 		atomic_store(&export->current->is_cancelled, true);
@@ -278,14 +278,20 @@ static void init_export(struct export *export, struct exports *exports,
 	export->replaces = args->replaces;
 	export->base = args->base;
 	export->mtime_ns = args->base.mtime_ns;
-	if (args->keeps_bytes) {
-		export->has_base = export->has_data = true;
-		export->base_bytes = export->size = args->base_bytes;
+	export->is_spooled = exports->options.spools_all;
+	if (!args->keeps_bytes)
+		return;
+	export->has_base = true;
+	export->size = export->sized = args->base_bytes;
+	if (args->is_blank) {
+		export->announced = args->base_bytes;
+		return;
 	}
+	export->is_spooled = export->has_data = true;
+	export->base_bytes = args->base_bytes;
 }
 
-/* One that starts from existing bytes is only packed in the end; the largest
- * disk is known before. */
+/* What is only packed in the end has its limit from the beginning, too. */
 static int learn_limit(struct export *export, struct error *err)
 {
 	struct write_args args = {
@@ -307,8 +313,9 @@ static int begin(struct export *export, struct error *err)
 
 	if (budget_reserve(budget, EXPORT_WAIT_BYTES, "a new file", err))
 		return -1;
-	if (!(export->has_base ? learn_limit(export, err) :
-	      export_begin_stream(export, WRITE_SIZE_UNKNOWN, err)))
+	if (!learn_limit(export, err) &&
+	    (export->is_spooled ||
+	     !export_begin_stream(export, WRITE_SIZE_UNKNOWN, err)))
 		return 0;
 	budget_release(budget, EXPORT_WAIT_BYTES);
 	return -1;

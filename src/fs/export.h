@@ -6,9 +6,10 @@
  *
  * What comes in ascending order streams into the pipeline (disk/pack.h) at
  * once and cannot be seen again. What is ahead of that waits in a spool, in
- * case the gap is filled. A file that is also read (O_RDWR), or that starts
- * from the bytes of an existing disk, stays in the spool and is converted
- * when it is published.
+ * case the gap is filled. A file that is read before it streams, or that
+ * starts from the bytes of an existing disk, stays in the spool and is
+ * converted when it is published. So is one whose streamed bytes are needed
+ * again: what was made of them is what it starts from, then.
  *
  * Threads: everything may be called from any thread, and nothing blocks on
  * I/O but export_new(). Operations on one file run in their order, one at a
@@ -40,7 +41,8 @@ struct export_args {
 	bool is_plain;        /* below objects/: the object's own bytes */
 	bool is_readable;     /* O_RDWR */
 	bool replaces;        /* the key is taken, by what follows */
-	bool keeps_bytes;     /* start from its disk's bytes */
+	bool keeps_bytes;     /* start from its disk's bytes ... */
+	bool is_blank;        /* ... which are all zeroes */
 	struct object_info base;
 	uint64_t base_bytes;  /* of its disk */
 	int opener;           /* process that opened it; 0: not known */

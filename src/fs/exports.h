@@ -26,6 +26,7 @@ struct exports_options {
 	enum packer_level level;
 	const char *vhd, *vhdx;   /* subformats; NULL = dynamic */
 	bool require_size;        /* publish only what was sized before */
+	bool spools_all;          /* no file streams */
 	/* An object has appeared: its prefix has another listing now. */
 	void (*published)(void *arg, const struct bucket *bucket,
 			  const char *key);

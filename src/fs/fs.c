@@ -62,6 +62,7 @@ static int make_exports(struct fs *fs, struct error *err)
 		.vhd = o->vhd ? "fixed" : NULL,
 		.vhdx = o->vhdx ? "fixed" : NULL,
 		.require_size = o->require_size,
+		.spools_all = o->spool == 1,
 		.published = note_published,
 		.failed = note_failed,
 		.arg = fs,

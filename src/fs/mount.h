@@ -34,6 +34,7 @@ struct mount_options {
 	bool can_delete;          /* -o delete */
 	bool require_size;        /* -o require-size */
 	unsigned int compression; /* -o compression=: enum packer_level */
+	unsigned int spool;       /* -o spool=: 0 auto, 1 always */
 	unsigned int vhd, vhdx;   /* -o vhd=, vhdx=: 0 dynamic, 1 fixed */
 	char *scratch;            /* -o scratch=: NULL = the default */
 	uint64_t scratch_bytes;   /* -o scratch-size= */

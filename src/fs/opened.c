@@ -21,6 +21,7 @@ struct opened {
 	struct engine *engine;
 	struct container *container; /* or, for an object: */
 	struct source *source;
+	const char *format;          /* of the disk in it */
 	pthread_mutex_t lock;        /* of parts */
 	size_t count;
 	struct part parts[];
@@ -35,6 +36,7 @@ static struct opened *opened_new(struct engine *engine, size_t count)
 		return NULL;
 	atomic_init(&opened->refs, 1);
 	opened->engine = engine;
+	opened->format = "raw";
 	opened->count = count;
 	pthread_mutex_init(&opened->lock, NULL);
 	return opened;
@@ -76,6 +78,25 @@ int opened_from_object(struct opened **out, struct engine *engine,
 	return 0;
 }
 
+int opened_from_sealed(struct opened **out, struct engine *engine,
+		       const struct store *store, const char *name,
+		       const char *format, struct object *object,
+		       struct error *err)
+{
+	struct opened *opened = opened_new(engine, 1);
+
+	*out = NULL;
+	if (!opened)
+		return error_nomem(err);
+	if (source_from_object(&opened->source, name, object, store, err)) {
+		opened_close(opened);
+		return -1;
+	}
+	opened->format = format;
+	*out = opened;
+	return 0;
+}
+
 struct opened *opened_ref(struct opened *opened)
 {
 	atomic_fetch_add(&opened->refs, 1);
@@ -109,11 +130,16 @@ struct container *opened_container(const struct opened *opened)
 	return opened->container;
 }
 
-/* A source's own bytes as a map that part i owns. */
-static int make_raw_map(struct part *part, struct source *source,
-			struct error *err)
+/* What is in a source as a map that part i owns. */
+static int make_map(struct part *part, struct source *source,
+		    const struct opened *opened, struct error *err)
 {
-	struct open_args args = { .format = "raw" };
+	struct open_args args = {
+		.format = opened->format,
+		.file_name = source->name,
+		.cache = engine_page_cache(opened->engine),
+		.budget = engine_budget(opened->engine),
+	};
 
 	return part->own ? 0 : format_open(&part->own, source, NULL, &args,
 					   err);
@@ -142,7 +168,7 @@ static int find_map(struct map **out, struct opened *opened, size_t i,
 	if (opened->container)
 		source = ova_file(container_ova(opened->container),
 				  i - disks)->source;
-	if (make_raw_map(part, source, err))
+	if (make_map(part, source, opened, err))
 		return -1;
 	*out = part->own;
 	return 0;

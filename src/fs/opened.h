@@ -27,6 +27,13 @@ int opened_from_object(struct opened **out, struct engine *engine,
 		       struct store *store, const char *key,
 		       const struct object_info *known, struct error *err);
 
+/* A disk in an object that nobody else knows: of this format, by that name in
+ * messages. Takes the object over, on success only. */
+int opened_from_sealed(struct opened **out, struct engine *engine,
+		       const struct store *store, const char *name,
+		       const char *format, struct object *object,
+		       struct error *err);
+
 struct opened *opened_ref(struct opened *opened);
 
 /* True if that was the last one: then opened_close() follows. */

@@ -218,7 +218,7 @@ static int create_hidden(struct file_sink *self, struct error *err)
 	for (int i = 0; i < TRIES; i++) {
 		if (choose_hidden(self, err))
 			return -1;
-		self->fd = openat(self->dir, self->hidden, O_WRONLY | O_CREAT |
+		self->fd = openat(self->dir, self->hidden, O_RDWR | O_CREAT |
 				  O_EXCL | O_CLOEXEC, 0666);
 		if (self->fd < 0) {
 			self->hidden[0] = '\0';
@@ -238,7 +238,7 @@ static int create_file(struct file_sink *self, struct error *err)
 {
 	for (int i = 0; i < TRIES; i++) {
 		self->fd = openat(self->dir, ".",
-				  O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
+				  O_RDWR | O_TMPFILE | O_CLOEXEC, 0666);
 		if (self->fd >= 0)
 			return 0;
 		if (errno != ENOENT)
@@ -487,6 +487,59 @@ static int file_sink_finish(struct sink *sink, struct object_info *info,
 	return ret;
 }
 
+/* Storing comes before reading: else bytes that the device has refused could
+ * read as something else. */
+static int file_sink_seal(struct sink *sink, struct error *err)
+{
+	struct file_sink *self = (struct file_sink *)sink;
+	int ret = 0;
+
+	pool_blocking_begin();
+	if (ftruncate(self->fd, (off_t)sink->position))
+		ret = error_errno(err, errno, "cannot size the file");
+	else if (fsync(self->fd))
+		ret = error_errno(err, errno, "cannot store the file");
+	pool_blocking_end();
+	return ret;
+}
+
+static int read_back(const struct file_sink *self, uint64_t offset,
+		     struct iovec *iov, int iovcnt, struct error *err)
+{
+	while (iovcnt) {
+		ssize_t n = preadv(self->fd, iov,
+				   iovcnt > IOV_MAX ? IOV_MAX : iovcnt,
+				   (off_t)offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return error_errno(err, n ? errno : EIO,
+					   "cannot read %llu",
+					   (unsigned long long)offset);
+		offset += (uint64_t)n;
+		file_advance(&iov, &iovcnt, (size_t)n);
+	}
+	return 0;
+}
+
+static int file_sink_readv(struct sink *sink, uint64_t offset,
+			   const struct iovec *iov, int iovcnt,
+			   struct error *err)
+{
+	size_t bytes = sizeof(*iov) * (size_t)iovcnt;
+	AUTO_FREE struct iovec *copy = malloc(bytes);
+	int ret;
+
+	if (!copy)
+		return error_nomem(err);
+	memcpy(copy, iov, bytes);
+	pool_blocking_begin();
+	ret = read_back((struct file_sink *)sink, offset, copy, iovcnt, err);
+	pool_blocking_end();
+	return ret;
+}
+
 /* Nothing here waits for long but storing, before the object appears. */
 static void file_sink_cancel(struct sink *sink)
 {
@@ -516,6 +569,8 @@ static const struct sink_ops file_sink_ops = {
 	.patch = file_sink_patch,
 	.finish = file_sink_finish,
 	.cancel = file_sink_cancel,
+	.seal = file_sink_seal,
+	.readv = file_sink_readv,
 	.discard = file_sink_discard,
 };
 

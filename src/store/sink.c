@@ -4,6 +4,8 @@
  * The checked entry points of all sinks; each remembers its first failure. */
 #include "config.h"
 
+#include <stdlib.h>
+
 #include "common/checked.h"
 #include "store/sink.h"
 #include "store/store.h"
@@ -100,6 +102,70 @@ int sink_finish(struct sink *sink, struct object_info *info,
 		return -1;
 	if (sink->ops->finish(sink, info ? info : &own, &sink->error))
 		return sink_failed(sink, err);
+	return 0;
+}
+
+bool sink_can_seal(const struct sink *sink)
+{
+	return sink->ops->seal;
+}
+
+int sink_seal(struct sink *sink, struct error *err)
+{
+	if (check_sink(sink, err))
+		return -1;
+	if (!sink_can_seal(sink))
+		return error_set(err, ERR_UNSUPPORTED, "the store cannot give "
+				 "back what it was given");
+	if (sink->ops->seal(sink, &sink->error))
+		return sink_failed(sink, err);
+	return 0;
+}
+
+/* A sealed sink as an object. */
+struct sealed_object {
+	struct object object;
+	struct sink *sink;
+};
+
+static int sealed_readv(struct object *object, uint64_t offset,
+			const struct iovec *iov, int iovcnt,
+			unsigned int flags, uint64_t *filled,
+			struct error *err)
+{
+	struct sink *sink = ((struct sealed_object *)object)->sink;
+
+	if (flags & STORE_NOWAIT)
+		return error_set(err, ERR_AGAIN, "may have to wait");
+	if (sink->ops->readv(sink, offset, iov, iovcnt, err))
+		return -1;
+	for (int i = 0; i < iovcnt; i++)
+		*filled += iov[i].iov_len;
+	return 0;
+}
+
+static void sealed_close(struct object *object)
+{
+	sink_discard(((struct sealed_object *)object)->sink);
+	free(object);
+}
+
+static const struct object_ops sealed_ops = {
+	.readv = sealed_readv,
+	.close = sealed_close,
+};
+
+int sink_object(struct object **out, struct sink *sink, struct error *err)
+{
+	struct sealed_object *self = calloc(1, sizeof(*self));
+
+	*out = NULL;
+	if (!self)
+		return error_nomem(err);
+	self->object.ops = &sealed_ops;
+	self->object.info.size = sink->position;
+	self->sink = sink;
+	*out = &self->object;
 	return 0;
 }
 

@@ -6,6 +6,8 @@
  *
  *     store_create() -> { write, zeroes, patch }* -> finish -> discard
  *
+ * or, where the store can give back what it was given, -> seal -> object.
+ *
  * What must be filled in at the end lies in the first head_bytes: a store that
  * only appends (S3 multipart) holds that much back.
  *
@@ -26,6 +28,7 @@
 #define SINK_SIZE_UNKNOWN UINT64_MAX
 
 struct budget;
+struct object;
 struct object_info;
 struct scratch;
 struct sink;
@@ -69,6 +72,11 @@ struct sink_ops {
 		      struct error *err);
 	/* Optional: see sink_cancel(). */
 	void (*cancel)(struct sink *sink);
+	/* Optional, both or none: see sink_seal(). readv() fills all of iov
+	 * with what was appended, from any thread. */
+	int (*seal)(struct sink *sink, struct error *err);
+	int (*readv)(struct sink *sink, uint64_t offset,
+		     const struct iovec *iov, int iovcnt, struct error *err);
 	/* Free; leave nothing behind unless finish() has succeeded. */
 	void (*discard)(struct sink *sink);
 };
@@ -100,6 +108,17 @@ int sink_patch(struct sink *sink, uint64_t offset, const void *data,
  * that were lost. */
 int sink_finish(struct sink *sink, struct object_info *info,
 		struct error *err);
+
+/* Can this store give back what it was given? */
+bool sink_can_seal(const struct sink *sink);
+
+/* Instead of finishing: all bytes are stored, no object appears, and they can
+ * be read by sink_object(). ERR_UNSUPPORTED unless sink_can_seal(). */
+int sink_seal(struct sink *sink, struct error *err);
+
+/* The bytes of a sealed sink as an object without a key. Takes the sink over,
+ * on success only; object_close() discards it. */
+int sink_object(struct object **out, struct sink *sink, struct error *err);
 
 /* From any thread: a call that waits ends soon with ERR_CANCELLED, and those
  * after it. */

@@ -3,8 +3,10 @@
 """What the tests of writing share: mounting a directory, and looking at what
 came to be."""
 
+import ctypes
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +16,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 import tap  # noqa: E402
 
 VMIEFS = os.path.join(os.environ.get("top_builddir", "."), "vmiefs")
+PUNCH_HOLE, ZERO_RANGE = 3, 16  # modes of fallocate(2)
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def need_fuse():
@@ -24,6 +28,13 @@ def need_fuse():
                        stdout=subprocess.DEVNULL)
     except (OSError, subprocess.CalledProcessError):
         tap.skip_all("FUSE does not work here")
+
+
+def need(*programs):
+    """Skip the whole test where one of them is missing."""
+    for program in programs:
+        if not shutil.which(program):
+            tap.skip_all(f"{program} is missing")
 
 
 class Mount:
@@ -38,6 +49,8 @@ class Mount:
         os.makedirs(self.store, exist_ok=True)
         os.mkdir(self.top)
         self.daemon = None
+        # What was streamed can be had again.
+        self.turns_back = True
 
     def __enter__(self):
         self.daemon = subprocess.Popen(
@@ -86,6 +99,13 @@ class Mount:
         with open(os.path.join(self.top, "control/errors"),
                   encoding="utf-8") as errors:
             return [json.loads(line) for line in errors]
+
+
+def fallocate(fd, mode, offset, length):
+    """fallocate(2) with any mode."""
+    if LIBC.fallocate(fd, mode, ctypes.c_int64(offset),
+                      ctypes.c_int64(length)):
+        raise OSError(ctypes.get_errno(), "fallocate")
 
 
 def wait_until(holds, seconds=30):

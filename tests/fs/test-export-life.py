@@ -159,15 +159,6 @@ def test_order(mount):
         os.close(fd)
         tap.ok(read(mount.disk(name))[:len(DATA)] == DATA,
                f"{name}: in any order")
-    fd = create(mount.disk("b.vmdk.raw"))
-    os.write(fd, DATA)
-    tap.same(export.errno_of(os.pwrite, fd, b"x", 0), errno.EOPNOTSUPP,
-             "what was streamed cannot be written again")
-    tap.same(export.errno_of(os.close, fd), errno.EOPNOTSUPP,
-             "and close() says so")
-    tap.ok("b.vmdk" not in mount.stored(), "nothing comes of it")
-    tap.ok("have been packed while they came" in mount.errors()[-1]["error"],
-           "errors: why")
     for name in mount.stored():
         os.unlink(os.path.join(mount.store, name))
 

@@ -7,7 +7,6 @@ fail and change nothing. What was written is read back through the mount.
 
 MODEL_SECONDS of work (default 10), MODEL_SEED for the first sequence."""
 
-import ctypes
 import errno
 import os
 import random
@@ -20,15 +19,6 @@ from export import tap  # noqa: E402
 
 SIZE = 3 << 20
 ENDINGS = [".vmdk.raw", ".vhd.raw", ".vhdx.raw", ".raw"]
-PUNCH, ZERO = 3, 16  # modes of fallocate(2)
-LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-def fallocate(fd, mode, offset, length):
-    """fallocate(2) with any mode."""
-    if LIBC.fallocate(fd, mode, ctypes.c_int64(offset),
-                      ctypes.c_int64(length)):
-        raise OSError(ctypes.get_errno(), "fallocate")
 
 
 class File:
@@ -82,15 +72,15 @@ class File:
         """A hole, or zeroes that may make the file longer."""
         offset = self.chance.randrange(SIZE)
         length = self.chance.randrange(1, 400000)
-        mode = self.chance.choice([PUNCH, ZERO])
+        mode = self.chance.choice([export.PUNCH_HOLE, export.ZERO_RANGE])
         self.log.append(f"zero {mode} {offset} {length}")
         try:
-            fallocate(self.fd, mode, offset, length)
+            export.fallocate(self.fd, mode, offset, length)
         except OSError as error:
-            if error.errno != errno.EOPNOTSUPP or self.is_readable:
+            if error.errno != errno.EOPNOTSUPP or self.mount.turns_back:
                 raise
             return  # a stream that has passed there; nothing has changed
-        if mode == ZERO:
+        if mode == export.ZERO_RANGE:
             self.now.extend(bytes(max(0, offset + length - len(self.now))))
         end = min(offset + length, len(self.now))
         if offset < end:
@@ -161,7 +151,7 @@ class File:
                 self.chance.choice(acts)()
             except OSError as error:
                 self.log.append(str(error))
-                if error.errno != errno.EOPNOTSUPP or self.is_readable:
+                if error.errno != errno.EOPNOTSUPP or self.mount.turns_back:
                     raise AssertionError(str(error)) from error
                 has_failed = True
                 self.stored = before

@@ -166,6 +166,42 @@ static const struct sink_ops log_sink_ops = {
 	.discard = log_sink_discard,
 };
 
+static int log_sink_seal(struct sink *sink, struct error *err)
+{
+	struct sink_log *log = ((struct log_sink *)sink)->log;
+
+	if (enter(log, err))
+		return -1;
+	log->seals++;
+	return 0;
+}
+
+static int log_sink_readv(struct sink *sink, uint64_t offset,
+			  const struct iovec *iov, int iovcnt,
+			  struct error *err)
+{
+	const struct sink_log *log = ((struct log_sink *)sink)->log;
+
+	if (!log->seals)
+		bail_out("a sink is read that was not sealed");
+	for (int i = 0; i < iovcnt; i++) {
+		memcpy(iov[i].iov_base, log->data + offset, iov[i].iov_len);
+		offset += iov[i].iov_len;
+	}
+	return 0;
+}
+
+static const struct sink_ops sealing_ops = {
+	.write = log_sink_write,
+	.zeroes = log_sink_zeroes,
+	.patch = log_sink_patch,
+	.finish = log_sink_finish,
+	.cancel = log_sink_cancel,
+	.seal = log_sink_seal,
+	.readv = log_sink_readv,
+	.discard = log_sink_discard,
+};
+
 struct sink *log_sink_new(struct sink_log *log, uint32_t head_bytes)
 {
 	struct log_sink *self = calloc(1, sizeof(*self));
@@ -173,7 +209,7 @@ struct sink *log_sink_new(struct sink_log *log, uint32_t head_bytes)
 	if (!self)
 		bail_out("no memory");
 	self->log = log;
-	self->sink.ops = &log_sink_ops;
+	self->sink.ops = log->can_seal ? &sealing_ops : &log_sink_ops;
 	self->sink.head_bytes = head_bytes;
 	return &self->sink;
 }

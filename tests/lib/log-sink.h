@@ -2,7 +2,8 @@
  * Copyright the vmiefs authors
  *
  * A sink into memory that logs what is done with it, and fails or hangs where
- * it is told to. Counts as one call each write, zeroes, patch and finish.
+ * it is told to. Counts as one call each write, zeroes, patch, seal and
+ * finish.
  *
  * Threads: as of any sink; log_sink_wait_hung() from another thread. */
 #ifndef VMIEFS_TESTS_LOG_SINK_H
@@ -18,10 +19,11 @@ struct sink_log {
 	unsigned int fail_call; /* this call fails with ERR_IO; from 1 */
 	uint64_t fail_byte;     /* so does a write that reaches it; 0: none */
 	unsigned int hang_call; /* this call waits for sink_cancel() */
+	bool can_seal;          /* what was written can be read again */
 
 	unsigned char *data;    /* what was written; owned by the log */
 	uint64_t size;
-	unsigned int calls, patches, finishes, discards, cancels;
+	unsigned int calls, patches, seals, finishes, discards, cancels;
 	bool is_head_used;      /* it was not all zero before the first
 				 * patch */
 	bool is_appended_late;  /* something came behind a patch */

@@ -215,6 +215,44 @@ static void test_content(void)
 	clean();
 }
 
+/* What was written is read again, and nothing comes of it. */
+static void test_sealed(void)
+{
+	struct object *object = NULL;
+	struct sink *sink;
+	struct error err;
+	char a[3], b[4];
+	struct iovec iov[2] = { { a, 3 }, { b, 4 } };
+
+	must(begin(&sink, "k/sealed", false, NULL, NULL), "create");
+	must(sink_write(sink, "abcd", 4, NULL), "write");
+	must(sink_zeroes(sink, 1 << 20, NULL), "zeroes");
+	must(sink_patch(sink, 0, "X", 1, NULL), "patch");
+	succeeds(sink_seal(sink, &err), &err, "sealed");
+	succeeds(sink_object(&object, sink, &err), &err, "as an object");
+	is_u64(object->info.size, 4 + (1 << 20), "its size");
+	succeeds(object_readv(object, 0, iov, 2, 0, &err), &err, "read");
+	ok(!memcmp(a, "Xbc", 3) && !memcmp(b, "d\0\0\0", 4), "its start");
+	iov[0].iov_base = b;
+	iov[0].iov_len = 4;
+	succeeds(object_readv(object, 1 << 20, iov, 1, 0, &err), &err, "read");
+	is_mem(b, "\0\0\0\0", 4, "zeroes at the end");
+	fails_with(object_readv(object, 5 << 20, iov, 1, 0, &err), &err,
+		   ERR_CORRUPT, "ends before", "and no more");
+	object_close(object);
+	is_u64(count_below(""), 0, "nothing is left");
+	must(begin(&sink, "k/sealed", false, NULL, NULL), "create");
+	must(sink_write(sink, "abcd", 4, NULL), "write");
+	calls = 0;
+	fail_at = 2; /* fsync() */
+	fail_errno = EIO;
+	fails_with(sink_seal(sink, &err), &err, ERR_IO, "cannot store",
+		   "what the device refuses");
+	fail_at = 0;
+	sink_discard(sink);
+	is_u64(count_below(""), 0, "leaves nothing");
+}
+
 static void test_rules(void)
 {
 	struct object_info first, second;
@@ -404,6 +442,7 @@ int main(void)
 		if (!no_tmpfile)
 			test_content();
 		test_rules();
+		test_sealed();
 		if (!no_tmpfile)
 			test_race();
 		test_discard();

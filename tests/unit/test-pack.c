@@ -112,6 +112,26 @@ static int write_disk(struct run *run, struct error *error)
 	return pack_finish_wait(run->pack, &info, error);
 }
 
+struct waiter {
+	pthread_mutex_t lock;
+	pthread_cond_t ended;
+	bool is_done;
+	struct error error;
+};
+
+static void wait_done(void *arg, const struct object_info *info,
+		      const struct error *error)
+{
+	struct waiter *waiter = arg;
+
+	pthread_mutex_lock(&waiter->lock);
+	if (error)
+		waiter->error = *error;
+	waiter->is_done = true;
+	pthread_cond_signal(&waiter->ended);
+	pthread_mutex_unlock(&waiter->lock);
+}
+
 static struct run run_of(const struct kind *kind, struct sink_log *log)
 {
 	sink_log_init(log);
@@ -247,6 +267,79 @@ static void test_announced(const struct kind *kind)
 	fails_with(write_disk(&run, &err), &err, ERR_ARG, "was announced",
 		   kind->label);
 	ok(is_dropped(&log), "%s: nothing is left of what is too short",
+	   kind->label);
+	sink_log_free(&log);
+}
+
+/* Write the disk and keep what came of it. */
+static int seal_disk(struct run *run, struct sink **kept, struct error *error)
+{
+	struct waiter waiter = { PTHREAD_MUTEX_INITIALIZER,
+				 PTHREAD_COND_INITIALIZER };
+
+	if (start(run, error))
+		return -1;
+	if (feed(run, error)) {
+		pack_discard_wait(run->pack);
+		return -1;
+	}
+	pack_seal(run->pack, kept, wait_done, &waiter);
+	pthread_mutex_lock(&waiter.lock);
+	while (!waiter.is_done)
+		pthread_cond_wait(&waiter.ended, &waiter.lock);
+	pthread_mutex_unlock(&waiter.lock);
+	*error = waiter.error;
+	return waiter.error.kind == ERR_NONE ? 0 : -1;
+}
+
+/* A sealed container has the bytes of a published one. */
+static void test_sealed(const struct kind *kind)
+{
+	struct sink_log published, log;
+	struct run run = run_of(kind, &published);
+	struct object *object = NULL;
+	struct sink *kept = NULL;
+	struct iovec iov;
+
+	succeeds(write_disk(&run, &err), &err, kind->label);
+	run = run_of(kind, &log);
+	log.can_seal = true;
+	succeeds(seal_disk(&run, &kept, &err), &err, kind->label);
+	ok(log.seals == 1 && !log.finishes && !log.discards,
+	   "%s: kept, not published", kind->label);
+	is_u64(budget_stats(budget).used, 0, "the memory is given back");
+	succeeds(sink_object(&object, kept, &err), &err, "as an object");
+	iov.iov_len = object->info.size;
+	iov.iov_base = malloc(iov.iov_len);
+	succeeds(object_readv(object, 0, &iov, 1, 0, &err), &err, "read");
+	ok(iov.iov_len == published.size &&
+	   !memcmp(iov.iov_base, published.data, iov.iov_len),
+	   "%s: the same bytes", kind->label);
+	free(iov.iov_base);
+	object_close(object);
+	is_u64(log.discards, 1, "closed, it is dropped");
+	sink_log_free(&published);
+	sink_log_free(&log);
+}
+
+static void test_unsealed(const struct kind *kind, unsigned int calls)
+{
+	struct sink_log log;
+	struct run run = run_of(kind, &log);
+	struct sink *kept = NULL;
+
+	log.can_seal = true;
+	log.fail_call = calls;
+	fails_with(seal_disk(&run, &kept, &err), &err, ERR_IO, "fails",
+		   "sealing fails");
+	ok(!kept && is_dropped(&log), "%s: then nothing is kept",
+	   kind->label);
+	sink_log_free(&log);
+
+	run = run_of(kind, &log);
+	fails_with(seal_disk(&run, &kept, &err), &err, ERR_UNSUPPORTED,
+		   "cannot give back", "not every store can");
+	ok(!kept && is_dropped(&log), "%s: nothing of that either",
 	   kind->label);
 	sink_log_free(&log);
 }
@@ -480,6 +573,8 @@ int main(void)
 		test_head(&kinds[i]);
 		test_deterministic(&kinds[i]);
 		test_announced(&kinds[i]);
+		test_sealed(&kinds[i]);
+		test_unsealed(&kinds[i], calls);
 		test_empty(&kinds[i]);
 	}
 	test_try_write();

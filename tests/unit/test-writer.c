@@ -127,6 +127,31 @@ static void test_vmdk_end(void)
 
 /* Blocks are remembered within the budget, and no longer than the writer
  * lives. */
+/* Room for a disk of some size, and what fits there. */
+static void test_hint(void)
+{
+	struct write_args args = { .name = "disk", .size = WRITE_SIZE_UNKNOWN,
+				   .size_hint = 200 * MIB };
+	struct writer *writer;
+
+	succeeds(writer_new(&writer, format_find("vhd"), &args, &err), &err,
+		 "a VHD of perhaps 200 MiB");
+	is_u64(writer->head_bytes, 512 + 1024 + 512, "a table of one sector");
+	is_u64(writer->size_max, 256 * MIB, "has room for 256");
+	writer_free(writer);
+	args.size_hint = 3000 * GIB;
+	succeeds(writer_new(&writer, format_find("vhd"), &args, &err), &err,
+		 "a VHD that is too large");
+	is_u64(writer->size_max, 2040 * GIB, "has room for the largest");
+	writer_free(writer);
+	args.subformat = "fixed";
+	args.size_hint = 1;
+	succeeds(writer_new(&writer, format_find("vhd"), &args, &err), &err,
+		 "a fixed one");
+	is_u64(writer->size_max, 2040 * GIB, "needs no table");
+	writer_free(writer);
+}
+
 static void test_budget(const char *format)
 {
 	static unsigned char unit[512] = { 1 };
@@ -195,6 +220,7 @@ int main(void)
 	test_object_bytes();
 	test_vmdk_end();
 	test_budget("vmdk");
+	test_hint();
 	test_budget("vhd");
 	test_budget("vhdx");
 	test_identity();
