@@ -5,8 +5,10 @@
  * runs in the client's thread. */
 #include "config.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/checked.h"
 #include "store/http-internal.h"
@@ -113,11 +115,31 @@ static size_t http_on_body(char *data, size_t size, size_t n, void *arg)
 	return n;
 }
 
+static size_t read_file(struct transfer *t, char *data, size_t n)
+{
+	size_t length = min_u64(n, t->body_bytes - t->body_taken);
+	ssize_t done = 0;
+
+	if (length)
+		done = pread(t->request->body_file, data, length,
+			     (off_t)t->body_taken);
+	if (done < 0 || (length && !done)) {
+		error_errno(&t->error, done ? errno : EIO, "cannot read what "
+			    "is to be sent");
+		return CURL_READFUNC_ABORT;
+	}
+	t->body_taken += (uint64_t)done;
+	return (size_t)done;
+}
+
 static size_t http_on_read(char *data, size_t size, size_t n, void *arg)
 {
 	struct transfer *t = arg;
 	const struct http_request *request = t->request;
 	size_t done = 0;
+
+	if (!request->body && request->file_bytes)
+		return read_file(t, data, n);
 
 	while (done < n && t->body_index < request->body_count) {
 		const struct iovec *v = &request->body[t->body_index];
@@ -215,7 +237,7 @@ static unsigned int set_method(CURL *easy, const struct transfer *t)
 {
 	const struct http_request *request = t->request;
 	const char *method = request->method;
-	bool sends = request->body || !strcmp(method, "PUT") ||
+	bool sends = t->body_bytes || !strcmp(method, "PUT") ||
 		     !strcmp(method, "POST");
 	unsigned int bad = curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
 

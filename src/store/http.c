@@ -521,7 +521,9 @@ int http_perform(struct http *self, const struct http_request *request,
 	if (!self->is_started)
 		return error_set(err, ERR_BUG, "the client was not started");
 	t.want = http_iov_bytes(request->iov, request->iovcnt);
-	t.body_bytes = http_iov_bytes(request->body, request->body_count);
+	t.body_bytes = request->body ?
+		http_iov_bytes(request->body, request->body_count) :
+		request->file_bytes;
 	if (!make_headers(&t, &t.error))
 		queue_and_wait(self, &t);
 	curl_slist_free_all(t.headers);

@@ -51,8 +51,10 @@ struct http_request {
 	const char *url;              /* escaped, as it goes out */
 	const char *const *headers;   /* "Name: value"; NULL-ended, or NULL */
 	const struct iovec *body;     /* sent from there, perhaps again from
-				       * its start; NULL: none */
+				       * its start; NULL: none, or: */
 	int body_count;
+	uint64_t file_bytes;          /* of body_file from its start; or 0 */
+	int body_file;                /* a descriptor that can be pread() */
 	unsigned int timeout_ms;      /* of the whole exchange; 0 = 60 s */
 	unsigned int answer_ms;       /* what a stall is once the body is sent,
 				       * whatever the rate; 0 = stall_ms */

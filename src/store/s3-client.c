@@ -11,13 +11,15 @@
 #include "common/checked.h"
 #include "common/cleanup.h"
 #include "common/log.h"
-#include "store/retry.h"
+#include "common/pool.h"
+#include "store/retrier.h"
 #include "store/s3-client.h"
 #include "store/s3-error.h"
 #include "store/sigv4.h"
 
 #define FIRST_REGION   "us-east-1" /* answers for buckets anywhere */
 #define HOPS_MAX       3
+#define UPLOADS_MAX    32 /* parts on their way, of all objects together */
 #define OWN_HEADERS    8
 #define HEADERS_MAX    16
 #define HEADER_MAX     (16u << 10) /* session tokens have some KiB */
@@ -38,6 +40,18 @@ struct s3_client {
 	char region[S3_REGION_MAX];  /* where to begin */
 	bool region_is_given;        /* by the option */
 	atomic_llong clock_ahead_s;  /* the server's, of ours */
+	struct retrier *retrier;
+	struct pool *pool;
+};
+
+static const char *const call_names[S3_CALL_KINDS + 1] = {
+	[S3_CALL_PUT] = "put",
+	[S3_CALL_CREATE] = "begin",
+	[S3_CALL_PART] = "part",
+	[S3_CALL_COMPLETE] = "complete",
+	[S3_CALL_ABORT] = "abort",
+	[S3_CALL_ASK] = "ask",
+	[S3_CALL_CHANGE] = "change",
 };
 
 static int set_region(struct s3_client *client,
@@ -76,6 +90,7 @@ int s3_client_new(struct s3_client **out, const struct store_options *options,
 		.region = options->region,
 		.is_anonymous = options->is_anonymous,
 	};
+	struct retry_options retry = { .timeout_ms = options->timeout_ms };
 	struct s3_client *client = calloc(1, sizeof(*client));
 
 	*out = NULL;
@@ -89,7 +104,9 @@ int s3_client_new(struct s3_client **out, const struct store_options *options,
 	if (http_new(&client->http, &http, err) ||
 	    credentials_new(&client->credentials, client->http, &keys, err) ||
 	    set_endpoint(client, options, err) ||
-	    set_region(client, options, err)) {
+	    set_region(client, options, err) ||
+	    retrier_new(&client->retrier, &retry, call_names, NULL, err) ||
+	    pool_new(&client->pool, "upload", UPLOADS_MAX, UPLOADS_MAX, err)) {
 		s3_client_unref(client);
 		return -1;
 	}
@@ -109,8 +126,16 @@ struct s3_client *s3_client_ref(struct s3_client *client)
 	return client;
 }
 
+void s3_client_wake(struct s3_client *client)
+{
+	http_wake(client->http);
+	retrier_wake(client->retrier);
+}
+
 void s3_client_cancel(struct s3_client *client)
 {
+	if (client->retrier)
+		retrier_cancel(client->retrier);
 	http_cancel(client->http);
 	if (client->credentials)
 		credentials_cancel(client->credentials);
@@ -123,6 +148,9 @@ void s3_client_unref(struct s3_client *client)
 	/* The thread for credentials may wait for an answer. */
 	if (client->http)
 		s3_client_cancel(client);
+	if (client->pool)
+		pool_free(client->pool);
+	retrier_unref(client->retrier);
 	credentials_unref(client->credentials);
 	http_unref(client->http);
 	free(client);
@@ -133,6 +161,22 @@ struct http *s3_client_http(struct s3_client *client)
 	return client->http;
 }
 
+struct retrier *s3_client_retrier(struct s3_client *client)
+{
+	return client->retrier;
+}
+
+struct pool *s3_client_pool(struct s3_client *client)
+{
+	return client->pool;
+}
+
+bool s3_client_signs_bodies(const struct s3_client *client)
+{
+	return !client->unsigned_payload && !client->endpoint.is_tls &&
+	       !client->is_anonymous;
+}
+
 void s3_bucket_init(struct s3_bucket *bucket, struct s3_client *client,
 		    const char *name, bool binding)
 {
@@ -141,11 +185,34 @@ void s3_bucket_init(struct s3_bucket *bucket, struct s3_client *client,
 	snprintf(bucket->name, sizeof(bucket->name), "%s", name);
 	bucket->region_is_given = binding && client->region_is_given;
 	pthread_mutex_init(&bucket->lock, NULL);
+	pthread_cond_init(&bucket->is_idle, NULL);
 	memcpy(bucket->region, client->region, sizeof(bucket->region));
+}
+
+void s3_bucket_begin(struct s3_bucket *bucket)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&bucket->lock);
+
+	(void)held;
+	bucket->background++;
+}
+
+void s3_bucket_end(struct s3_bucket *bucket)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&bucket->lock);
+
+	(void)held;
+	if (!--bucket->background)
+		pthread_cond_broadcast(&bucket->is_idle);
 }
 
 void s3_bucket_destroy(struct s3_bucket *bucket)
 {
+	pthread_mutex_lock(&bucket->lock);
+	while (bucket->background)
+		pthread_cond_wait(&bucket->is_idle, &bucket->lock);
+	pthread_mutex_unlock(&bucket->lock);
+	pthread_cond_destroy(&bucket->is_idle);
 	pthread_mutex_destroy(&bucket->lock);
 	s3_client_unref(bucket->client);
 }
@@ -257,7 +324,9 @@ static int make_headers(struct sending *s, const char *path,
 			struct headers *headers, struct error *err)
 {
 	const struct s3_client *client = s->bucket->client;
-	const char *hash = client->unsigned_payload ? SIGV4_UNSIGNED :
+	const char *hash = s->request->payload_hash ?
+			   s->request->payload_hash :
+			   client->unsigned_payload ? SIGV4_UNSIGNED :
 						      EMPTY_HASH;
 	const char *const *more = s->request->headers;
 	char date[17];
@@ -308,6 +377,12 @@ static int perform(struct sending *s, const char *path,
 		.method = request->method,
 		.headers = headers->lines,
 		.timeout_ms = time_for_try(request),
+		.answer_ms = request->answer_ms,
+		.cancelled = request->cancelled,
+		.body = request->body,
+		.body_count = request->body_count,
+		.file_bytes = request->file_bytes,
+		.body_file = request->body_file,
 		.on_headers = request->on_headers,
 		.arg = request->arg,
 		.iov = request->iov,
@@ -363,8 +438,12 @@ static int try_once(struct sending *s, struct error *err)
  * of its errors do not. */
 static void ask_region(struct sending *s, struct s3_fault *fault)
 {
-	static const struct s3_request head = { .method = "HEAD", .key = "" };
 	const struct s3_request *request = s->request;
+	const struct s3_request head = {
+		.method = "HEAD",
+		.key = "",
+		.cancelled = request->cancelled,
+	};
 	struct error ignored = { 0 };
 
 	s->request = &head;
@@ -489,6 +568,15 @@ static int fail_early(const struct sending *s, struct error *err)
 	return -1;
 }
 
+/* Some answers begin before it is known what they will say. */
+static bool is_late_error(const struct sending *s, struct s3_fault *fault)
+{
+	if (!s->request->may_fail_late)
+		return false;
+	s3_fault_read(fault, s->response, s->text->data, s->text->len);
+	return *fault->code;
+}
+
 static int send_until_answered(struct sending *s, struct error *err)
 {
 	for (;;) {
@@ -503,11 +591,15 @@ static int send_until_answered(struct sending *s, struct error *err)
 				*err = why;
 			return -1;
 		}
-		if (s->response->status >= 200 && s->response->status < 300)
-			return 0;
-		/* An error page that is too long has nothing to tell. */
-		s3_fault_read(&fault, s->response, ret ? NULL : s->text->data,
-			      ret ? 0 : s->text->len);
+		if (s->response->status >= 200 && s->response->status < 300) {
+			if (!is_late_error(s, &fault))
+				return 0;
+		} else {
+			/* An error page that is too long tells nothing. */
+			s3_fault_read(&fault, s->response,
+				      ret ? NULL : s->text->data,
+				      ret ? 0 : s->text->len);
+		}
 		if (!follow(s, &fault) && !renew_keys(s, &fault) &&
 		    !set_clock(s, &fault))
 			return fail(s, &fault, err);

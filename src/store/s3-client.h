@@ -11,6 +11,7 @@
 #define VMIEFS_S3_CLIENT_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "store/credentials.h"
@@ -20,6 +21,8 @@
 
 /* What all buckets of a mount share: connections, keys, endpoint, clock. */
 struct s3_client;
+struct pool;
+struct retrier;
 
 /* No thread and no network. ERR_ARG for options that make no sense. */
 int s3_client_new(struct s3_client **out, const struct store_options *options,
@@ -27,16 +30,42 @@ int s3_client_new(struct s3_client **out, const struct store_options *options,
 int s3_client_start(struct s3_client *client, struct error *err);
 struct s3_client *s3_client_ref(struct s3_client *client);
 void s3_client_cancel(struct s3_client *client); /* as store_cancel() */
+void s3_client_wake(struct s3_client *client); /* some `cancelled` is set */
 void s3_client_unref(struct s3_client *client); /* NULL is legal */
 struct http *s3_client_http(struct s3_client *client); /* borrowed */
+
+/* What uploads of all buckets share, borrowed: the policy of their tries (its
+ * kinds are enum s3_call_kind), and threads for parts in parallel. */
+struct retrier *s3_client_retrier(struct s3_client *client);
+struct pool *s3_client_pool(struct s3_client *client);
+
+/* Are bodies signed, or is TLS, or the user, content without? */
+bool s3_client_signs_bodies(const struct s3_client *client);
+
+/* What an upload sends, for control/stats. */
+enum s3_call_kind {
+	S3_CALL_PUT, S3_CALL_CREATE, S3_CALL_PART, S3_CALL_COMPLETE,
+	S3_CALL_ABORT, S3_CALL_ASK, S3_CALL_CHANGE,
+	S3_CALL_KINDS,
+};
+
+/* If-None-Match: * and If-Match, of a PUT and of CompleteMultipartUpload. */
+enum s3_condition {
+	S3_PUT_NEW = 1, S3_PUT_MATCH = 2, S3_COMPLETE_NEW = 4,
+	S3_COMPLETE_MATCH = 8,
+};
 
 /* A bucket and what was found out about it. */
 struct s3_bucket {
 	struct s3_client *client;
 	char name[S3_BUCKET_MAX];   /* "" = the service itself */
 	bool region_is_given;       /* by an option: no other will do */
+	atomic_uint refuses;        /* conditions that its server does not
+				     * know: of enum s3_condition */
 	pthread_mutex_t lock;       /* of what follows */
 	char region[S3_REGION_MAX];
+	unsigned int background;    /* jobs of s3_bucket_begin() */
+	pthread_cond_t is_idle;
 };
 
 /* References client. With binding, a region= among the client's options is
@@ -45,12 +74,28 @@ void s3_bucket_init(struct s3_bucket *bucket, struct s3_client *client,
 		    const char *name, bool binding);
 void s3_bucket_destroy(struct s3_bucket *bucket);
 
+/* A job in the background uses the bucket: s3_bucket_destroy() waits until it
+ * has said that it has ended. */
+void s3_bucket_begin(struct s3_bucket *bucket);
+void s3_bucket_end(struct s3_bucket *bucket);
+
 struct s3_request {
-	const char *method;         /* "GET" or "HEAD" */
+	const char *method;         /* "GET" */
 	const char *key;            /* "" = the bucket */
 	const char *query;          /* sorted, values encoded; NULL: none */
 	const char *const *headers; /* more of them, NULL-ended; or NULL */
 	unsigned int timeout_ms;    /* 0 = 60 s; for each try */
+	unsigned int within_ms;     /* of s3_send_again(): all tries; 0 = as
+				     * it says there */
+	unsigned int answer_ms;     /* as in struct http_request */
+	const atomic_bool *cancelled; /* set, then s3_client_wake() */
+	const struct iovec *body;   /* as in struct http_request */
+	int body_count;
+	uint64_t file_bytes;
+	int body_file;
+	const char *payload_hash;   /* of the body, in hex, or SIGV4_UNSIGNED;
+				     * NULL: there is no body */
+	bool may_fail_late;         /* an <Error> in an answer of 200 is one */
 
 	/* As in struct http_request; called for answers of any status. */
 	int (*on_headers)(void *arg, const struct http_response *response,

@@ -6,6 +6,7 @@
 #include "config.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <string.h>
 #include <strings.h>
 
@@ -32,8 +33,14 @@ static const struct row code_rows[] = {
 	  "all access is disabled" },
 	{ "AuthorizationHeaderMalformed", ERR_DENIED, false,
 	  "the server does not accept signatures for region @R" },
+	{ "BadDigest", ERR_NETWORK, true,
+	  "the bytes were changed on their way" },
 	{ "BandwidthLimitExceeded", ERR_NETWORK, true,
 	  "the server is busy" },
+	{ "ConditionalRequestConflict", ERR_STALE, true,
+	  "it was changed at the same time" },
+	{ "EntityTooLarge", ERR_LIMIT, false,
+	  "the server does not take so many bytes" },
 	{ "ExpiredToken", ERR_DENIED, true,
 	  "the session token of @K has expired" },
 	{ "InternalError", ERR_NETWORK, true, "the server failed" },
@@ -49,6 +56,8 @@ static const struct row code_rows[] = {
 	  "the server does not support this" },
 	{ "NoSuchBucket", ERR_NOT_FOUND, true, "there is no bucket '@B'" },
 	{ "NoSuchKey", ERR_NOT_FOUND, true, "there is no such key" },
+	{ "NoSuchUpload", ERR_NOT_FOUND, true,
+	  "somebody has ended the upload" },
 	{ "NotImplemented", ERR_UNSUPPORTED, false,
 	  "the server does not support this" },
 	{ "NotSignedUp", ERR_DENIED, true,
@@ -57,6 +66,8 @@ static const struct row code_rows[] = {
 	  "the server does something else with the bucket" },
 	{ "PermanentRedirect", ERR_ARG, true,
 	  "bucket '@B' is at another endpoint or in another region" },
+	{ "PreconditionFailed", ERR_STALE, true, "it has been replaced" },
+	{ "QuotaExceeded", ERR_IO, false, "the quota is used up" },
 	{ "RequestExpired", ERR_DENIED, true,
 	  "the request came too late: is this machine's clock right?" },
 	{ "RequestLimitExceeded", ERR_NETWORK, true, "the server is busy" },
@@ -77,6 +88,9 @@ static const struct row code_rows[] = {
 	{ "UserSuspended", ERR_DENIED, true, "the user of @K is suspended" },
 	{ "XAmzContentSHA256Mismatch", ERR_DENIED, false,
 	  "the server does not accept the request's digest" },
+	{ "XMinioAdminBucketQuotaExceeded", ERR_IO, true,
+	  "the quota is used up" },
+	{ "XMinioStorageFull", ERR_IO, true, "the server is full" },
 };
 
 /* For statuses without a code that is known; status 0 ends the table. */
@@ -105,6 +119,7 @@ static const struct {
 	{ 503, { "", ERR_NETWORK, false, "the server is busy" } },
 	{ 504, { "", ERR_NETWORK, false, "the server cannot be reached "
 		 "through its proxy" } },
+	{ 507, { "", ERR_IO, false, "the server is full" } },
 	{ 0, { NULL, ERR_NONE, false, NULL } },
 };
 
@@ -288,7 +303,7 @@ static const struct row *other_row(const struct s3_fault *fault)
 	for (size_t i = 0; status_rows[i].status; i++)
 		if (status_rows[i].status == fault->status)
 			return &status_rows[i].row;
-	if (fault->status >= 500)
+	if (fault->status >= 500 || fault->status < 300)
 		return &failed;
 	return fault->status < 400 ? &redirect : &refused;
 }
@@ -383,6 +398,8 @@ int s3_fault_error(const struct s3_fault *fault, const struct s3_asker *asker,
 	else if (!row->says_all && is_worth_repeating(fault, asker))
 		strbuf_printf(&text, ": it says '%s'", fault->message);
 	error_set(err, row->kind, "%s", text.data ? text.data : "no memory");
+	if (err && row->kind == ERR_IO)
+		err->errnum = ENOSPC; /* all of those rows mean this */
 	strbuf_free(&text);
 	s3_fault_remote(fault, err);
 	return -1;

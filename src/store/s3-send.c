@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the vmiefs authors
+ *
+ * Requests that write. */
+#include "config.h"
+
+#include <ctype.h>
+#include <limits.h>
+#include <openssl/evp.h>
+#include <string.h>
+
+#include "common/checked.h"
+#include "common/cleanup.h"
+#include "store/http-fields.h"
+#include "store/retrier.h"
+#include "store/s3-send.h"
+
+#define SLOWEST_BYTES_PER_MS 256 /* KiB/s, nearly */
+#define TRY_MS               60000
+
+struct send_call {
+	struct retry_call retry;
+	struct s3_bucket *bucket;
+	const struct s3_request *request;
+	struct http_response *response;
+};
+
+static int try_send(struct retry_call *base, struct error *err)
+{
+	struct send_call *call = (struct send_call *)base;
+
+	http_response_free(call->response);
+	return s3_send(call->bucket, call->request, call->response, err);
+}
+
+static uint64_t bytes_of(const struct s3_request *request)
+{
+	uint64_t bytes = request->body ? 0 : request->file_bytes;
+
+	for (int i = 0; request->body && i < request->body_count; i++)
+		bytes += request->body[i].iov_len;
+	return bytes;
+}
+
+int s3_send_again(struct s3_bucket *bucket, enum s3_call_kind kind,
+		  const struct s3_request *request,
+		  struct http_response *response, struct error *err)
+{
+	struct retrier *retrier = s3_client_retrier(bucket->client);
+	uint64_t timeout_ms = retrier_options(retrier)->timeout_ms;
+	uint64_t body_ms = bytes_of(request) / SLOWEST_BYTES_PER_MS;
+	struct s3_request timed = *request;
+	struct send_call call = {
+		.retry = {
+			.make_try = try_send,
+			.kind = kind,
+			.url = bucket->name,
+			.key = request->key,
+			.attempts = UINT_MAX,
+			.timeout_ms = request->within_ms ? request->within_ms :
+				(unsigned int)min_u64(2 * timeout_ms + body_ms,
+						      UINT_MAX),
+			.cancelled = request->cancelled,
+		},
+		.bucket = bucket,
+		.request = &timed,
+		.response = response,
+	};
+
+	if (!timed.timeout_ms)
+		timed.timeout_ms = (unsigned int)min_u64(TRY_MS + body_ms,
+							 UINT_MAX);
+	memset(response, 0, sizeof(*response));
+	return retrier_run(retrier, &call.retry, err);
+}
+
+static void sha256_of(const struct iovec *body, int count,
+		      char hex[SIGV4_HASH_SIZE])
+{
+	EVP_MD_CTX *context = EVP_MD_CTX_new();
+	/* Out of memory leaves zeros, which every server refuses. */
+	unsigned char digest[EVP_MAX_MD_SIZE] = { 0 };
+	bool good = context && EVP_DigestInit_ex(context, EVP_sha256(), NULL);
+
+	for (int i = 0; good && i < count; i++)
+		good = EVP_DigestUpdate(context, body[i].iov_base,
+					body[i].iov_len);
+	if (good)
+		EVP_DigestFinal_ex(context, digest, NULL);
+	EVP_MD_CTX_free(context);
+	for (int i = 0; i < 32; i++)
+		snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+}
+
+void s3_hash_body(const struct s3_bucket *bucket, const struct iovec *body,
+		  int count, char hex[SIGV4_HASH_SIZE])
+{
+	if (s3_client_signs_bodies(bucket->client))
+		sha256_of(body, count, hex);
+	else
+		snprintf(hex, SIGV4_HASH_SIZE, "%s", SIGV4_UNSIGNED);
+}
+
+static bool has_md5_form(const char *etag)
+{
+	size_t digits = strspn(etag, "0123456789abcdef");
+
+	if (digits != 32)
+		return false;
+	etag += digits;
+	return !*etag || (*etag == '-' && isdigit((unsigned char)etag[1]));
+}
+
+/* With keys of its own the server makes ETags of the encrypted bytes, and
+ * directory buckets, whose names end so, make them up. */
+bool s3_etag_is_md5(const struct s3_bucket *bucket,
+		    const struct http_response *response, const char *etag)
+{
+	static const char directory[] = "--x-s3";
+	size_t len = strlen(bucket->name);
+	char value[32];
+
+	if (!has_md5_form(etag) ||
+	    (len > strlen(directory) &&
+	     !strcmp(bucket->name + len - strlen(directory), directory)))
+		return false;
+	http_header(response, "x-amz-server-side-encryption", value,
+		    sizeof(value));
+	if (!strncmp(value, "aws:kms", 7))
+		return false;
+	return !*http_header(response, "x-amz-server-side-encryption-"
+			     "customer-algorithm", value, sizeof(value));
+}
+
+/* An answer to HEAD cannot say why it fails: one to GET can. */
+static int ask(struct s3_bucket *bucket, const char *method, const char *key,
+	       const atomic_bool *cancelled, unsigned int within_ms,
+	       struct s3_head *head, struct error *err)
+{
+	static const char *const one_byte[] = { "Range: bytes=0-0", NULL };
+	struct s3_request request = {
+		.method = method,
+		.key = key,
+		.headers = strcmp(method, "GET") ? NULL : one_byte,
+		.cancelled = cancelled,
+		.within_ms = within_ms,
+	};
+	struct http_response response;
+	bool is_weak;
+	int ret = s3_send_again(bucket, S3_CALL_ASK, &request, &response, err);
+
+	if (!ret)
+		ret = field_object_info(&response, &head->info, &is_weak, err);
+	if (!ret)
+		head->etag_is_md5 = s3_etag_is_md5(bucket, &response,
+						   head->info.etag);
+	http_response_free(&response);
+	return ret;
+}
+
+int s3_ask(struct s3_bucket *bucket, const char *key,
+	   const atomic_bool *cancelled, unsigned int within_ms,
+	   struct s3_head *head, struct error *err)
+{
+	struct error why = { 0 };
+	int ret = ask(bucket, "HEAD", key, cancelled, within_ms, head, &why);
+
+	if (ret && !*why.remote.code && (why.remote.http_status == 400 ||
+					 why.remote.http_status == 403))
+		ret = ask(bucket, "GET", key, cancelled, within_ms, head,
+			  &why);
+	if (ret && err)
+		*err = why;
+	return ret;
+}
