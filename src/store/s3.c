@@ -12,7 +12,7 @@
 #include "common/cleanup.h"
 #include "common/xml.h"
 #include "store/http-fields.h"
-#include "store/s3-client.h"
+#include "store/s3-internal.h"
 #include "store/s3-list.h"
 #include "store/s3-object.h"
 #include "store/store.h"
@@ -24,24 +24,17 @@
 #define FETCH_BYTES   (256u << 10)
 #define REQUEST_BYTES (4u << 20)
 #define CHECK_MS      30000
-#define KEY_SIZE      (2 * STORE_KEY_MAX + 1)
-
-struct s3_store {
-	struct store store;
-	struct s3_bucket bucket;
-	char prefix[STORE_KEY_MAX + 1]; /* "" or with '/' at its end */
-};
 
 static bool is_service(const struct s3_store *self)
 {
 	return !*self->bucket.name;
 }
 
-/* The key as the server knows it; false where S3 cannot have it. */
+/* False where S3 cannot have such a key. */
 static bool full_key(const struct s3_store *self, const char *key,
-		     char full[KEY_SIZE])
+		     char full[S3_KEY_SIZE])
 {
-	int len = snprintf(full, KEY_SIZE, "%s%s", self->prefix, key);
+	int len = snprintf(full, S3_KEY_SIZE, "%s%s", self->prefix, key);
 
 	return len >= 0 && len <= STORE_KEY_MAX;
 }
@@ -53,6 +46,14 @@ static int no_such_key(const struct s3_store *self, struct error *err)
 				 "no objects");
 	return error_set(err, ERR_NOT_FOUND, "prefix and key are above the "
 			 "limit of %d bytes", STORE_KEY_MAX);
+}
+
+int s3_full_key(const struct s3_store *self, const char *key,
+		char full[S3_KEY_SIZE], struct error *err)
+{
+	if (is_service(self) || !full_key(self, key, full))
+		return no_such_key(self, err);
+	return 0;
 }
 
 /* Send a request for text. A check has less time. */
@@ -88,7 +89,7 @@ static int get_page(struct s3_store *self, const struct list_args *args,
 {
 	struct strbuf text = { .max = XML_TEXT_MAX };
 	struct strbuf query = { .max = XML_TEXT_MAX };
-	char prefix[KEY_SIZE];
+	char prefix[S3_KEY_SIZE];
 	int ret = -1;
 
 	memset(page, 0, sizeof(*page));
@@ -185,11 +186,11 @@ static int s3_stat(struct store *store, const char *key,
 {
 	struct s3_store *self = (struct s3_store *)store;
 	struct error why = { 0 };
-	char full[KEY_SIZE];
+	char full[S3_KEY_SIZE];
 	int ret;
 
-	if (is_service(self) || !full_key(self, key, full))
-		return no_such_key(self, err);
+	if (s3_full_key(self, key, full, err))
+		return -1;
 	ret = ask_info(self, "HEAD", full, info, &why);
 	if (ret && is_unexplained(&why))
 		ret = ask_info(self, "GET", full, info, &why);
@@ -242,10 +243,10 @@ static int s3_open(struct object **out, struct store *store, const char *key,
 {
 	struct s3_store *self = (struct s3_store *)store;
 	struct object_info info;
-	char full[KEY_SIZE];
+	char full[S3_KEY_SIZE];
 
-	if (is_service(self) || !full_key(self, key, full))
-		return no_such_key(self, err);
+	if (s3_full_key(self, key, full, err))
+		return -1;
 	if (known && *known->etag) {
 		info = *known;
 	} else {
