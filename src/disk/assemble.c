@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the vmiefs authors
  *
- * Assembling an OVA: objects are opened as its parts, then all is format/'s. */
+ * Assembling an OVA: objects are opened as its parts, format/ plans what goes
+ * between them, and the store puts it together. */
 #include "config.h"
 
 #include <stdlib.h>
@@ -11,6 +12,8 @@
 #include "disk/assemble.h"
 #include "format/format.h"
 #include "format/ova-write.h"
+#include "store/compose.h"
+#include "store/parts.h"
 #include "store/sink.h"
 #include "store/store.h"
 
@@ -105,29 +108,53 @@ void assemble_list_free(char **keys, size_t count)
 
 /* Assembling. */
 
-struct assembling {
-	const struct assemble_args *args;
-	uint64_t done, total;
+/* A disk, and what ova_part points at. */
+struct part {
+	struct object_info info;
+	uint8_t digest[OVA_DIGEST_BYTES];
 };
 
-static bool count_bytes(void *arg, uint64_t bytes)
+struct assembling {
+	const struct assemble_args *args;
+	uint64_t done, total; /* bytes: hashed, then composed */
+};
+
+static bool goes_on(const struct assembling *self, uint64_t done)
+{
+	return !self->args->progress ||
+	       self->args->progress(self->args->progress_arg, done,
+				    self->total);
+}
+
+static bool count_hashed(void *arg, uint64_t bytes)
 {
 	struct assembling *self = arg;
 
 	self->done += bytes;
-	return !self->args->progress ||
-	       self->args->progress(self->args->progress_arg, self->done,
-				    self->total);
+	return goes_on(self, self->done);
 }
 
-static int open_part(struct ova_part *part, struct store *store,
-		     const char *key, struct error *err)
+static bool count_composed(void *arg, uint64_t done, uint64_t total)
+{
+	const struct assembling *self = arg;
+
+	(void)total;
+	return goes_on(self, self->done + done);
+}
+
+static int open_part(struct ova_part *part, struct part *own,
+		     struct store *store, const char *key, struct error *err)
 {
 	struct object *object;
 
 	part->name = plain_name(key);
 	if (object_open(&object, store, key, NULL, err))
 		return error_prefix(err, "%s", part->name);
+	own->info = object->info;
+	part->key = key;
+	part->info = &own->info;
+	if (parts_digest(store, key, &own->info, own->digest))
+		part->digest = own->digest;
 	if (source_from_object(&part->source, key, object, store, err)) {
 		object_close(object);
 		return -1;
@@ -135,9 +162,9 @@ static int open_part(struct ova_part *part, struct store *store,
 	return 0;
 }
 
-static int emit(struct ova_plan *plan, struct store *store, const char *key,
-		struct assembling *job, struct object_info *info,
-		struct error *err)
+static int compose(struct ova_plan *plan, struct store *store, const char *key,
+		   struct assembling *job, struct object_info *info,
+		   struct error *err)
 {
 	struct sink_args sink_args = { .replace = job->args->replace,
 				       .if_match = job->args->if_match,
@@ -145,16 +172,13 @@ static int emit(struct ova_plan *plan, struct store *store, const char *key,
 				       .budget = job->args->budget,
 				       .scratch = job->args->scratch,
 				       .wait_ms = job->args->wait_ms };
-	struct sink *sink;
-	int ret;
+	const struct store_piece *pieces;
+	size_t count;
 
-	if (store_create(&sink, store, key, &sink_args, err))
+	if (ova_plan_pieces(plan, &pieces, &count, err))
 		return -1;
-	ret = ova_assemble(plan, sink, count_bytes, job, err);
-	if (!ret)
-		ret = sink_finish(sink, info, err);
-	sink_discard(sink);
-	return ret;
+	return store_compose(store, key, &sink_args, pieces, count,
+			     count_composed, job, info, err);
 }
 
 static int assemble_parts(struct store *store, const char *key,
@@ -167,12 +191,15 @@ static int assemble_parts(struct store *store, const char *key,
 	struct ova_plan *plan;
 	int ret;
 
-	for (size_t i = 0; i < count; i++)
-		job->total += parts[i].source->size;
 	if (ova_plan_new(&plan, plain_name(key), parts, count, &open_args,
 			 err))
 		return -1;
-	ret = emit(plan, store, key, job, info, err);
+	job->total = ova_plan_unhashed(plan) + ova_plan_size(plan);
+	if (job->args->hashed)
+		*job->args->hashed = ova_plan_unhashed(plan);
+	ret = ova_plan_hash(plan, count_hashed, job, err);
+	if (!ret)
+		ret = compose(plan, store, key, job, info, err);
 	ova_plan_free(plan);
 	return ret;
 }
@@ -182,11 +209,12 @@ int assemble_ova(struct store *store, const char *key, char *const *keys,
 		 struct object_info *info, struct error *err)
 {
 	AUTO_FREE struct ova_part *parts = calloc(count + 1, sizeof(*parts));
+	AUTO_FREE struct part *own = calloc(count + 1, sizeof(*own));
 	struct assembling job = { .args = args };
-	int ret = parts ? 0 : error_nomem(err);
+	int ret = parts && own ? 0 : error_nomem(err);
 
 	for (size_t i = 0; !ret && i < count; i++)
-		ret = open_part(&parts[i], store, keys[i], err);
+		ret = open_part(&parts[i], &own[i], store, keys[i], err);
 	if (!ret)
 		ret = assemble_parts(store, key, parts, count, &job, info,
 				     err);

@@ -29,10 +29,11 @@ struct assemble_args {
 	struct scratch *scratch;  /* as in sink_args */
 	unsigned int wait_ms;     /* as in sink_args */
 	struct page_cache *cache; /* for the disks' tables; NULL: uncached */
-	/* So many bytes of disks are done, of `total`; false stops with
-	 * ERR_CANCELLED. NULL: nobody asks. */
+	/* So many bytes are done, of `total` to be hashed and put together;
+	 * false stops with ERR_CANCELLED. NULL: nobody asks. */
 	bool (*progress)(void *arg, uint64_t done, uint64_t total);
 	void *progress_arg;
+	uint64_t *hashed; /* gets the bytes that had to be read; may be NULL */
 };
 
 /* Keys of the objects directly below prefix ("vms/x.ova.part/"), in the order
@@ -43,10 +44,11 @@ int assemble_list(char ***keys, size_t *count, struct store *store,
 		  const char *prefix, struct error *err);
 void assemble_list_free(char **keys, size_t count); /* NULL is legal */
 
-/* Make the OVA `key` of the objects keys[0..count): each stays pinned while
- * it is read (ERR_STALE when it is replaced meanwhile), and none is removed.
- * The OVA appears when it is whole, or not at all; info (may be NULL) says
- * what the store has then. */
+/* Make the OVA `key` of the objects keys[0..count). The store copies them
+ * (store/compose.h), and what it keeps no digest of is read once before
+ * (store/parts.h). Each stays pinned (ERR_STALE when it is replaced meanwhile),
+ * and none is removed. The OVA appears when it is whole, or not at all; info
+ * (may be NULL) says what the store has then. */
 int assemble_ova(struct store *store, const char *key, char *const *keys,
 		 size_t count, const struct assemble_args *args,
 		 struct object_info *info, struct error *err);

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the vmiefs authors
  *
- * Writing an OVA: DSP0243 1.1.0, "Distribution as a single file". The
- * descriptor comes first, the manifest last: so its digests are made while the
- * disks pass by. In memory: the descriptor, the manifest, and a buffer of one
- * request. */
+ * Writing an OVA: DSP0243 1.1.0, "Distribution as a single file". In memory:
+ * the descriptor, the manifest, headers, and a buffer of one request for what
+ * is hashed. */
 #include "config.h"
 
 #include <libxml/chvalid.h>
@@ -17,16 +16,15 @@
 #include "common/checked.h"
 #include "common/cleanup.h"
 #include "common/strbuf.h"
-#include "common/zeroes.h"
 #include "format/format.h"
 #include "format/ova-write.h"
 #include "format/tar-write.h"
-#include "store/sink.h"
+#include "store/compose.h"
 
-#define DIGEST_BYTES 32u /* SHA-256 */
-#define BUFFER_MIN   (256u << 10)
-#define BUFFER_MAX   (8u << 20)
-#define TEXT_MAX     (1u << 20) /* descriptor and manifest: far less */
+#define BUFFER_MIN (256u << 10)
+#define BUFFER_MAX (8u << 20)
+#define TEXT_MAX   (1u << 20) /* descriptor and manifest: far less */
+#define OWN_MAX    (4u << 20) /* these, and all headers */
 
 /* A file of the package. */
 struct ova_entry {
@@ -34,7 +32,10 @@ struct ova_entry {
 	struct source *source; /* NULL: the descriptor */
 	uint64_t size;
 	uint64_t capacity;     /* of a disk */
-	uint8_t digest[DIGEST_BYTES];
+	const char *key;       /* of its object */
+	const struct object_info *info;
+	bool is_hashed;
+	uint8_t digest[OVA_DIGEST_BYTES];
 };
 
 struct ova_plan {
@@ -44,6 +45,8 @@ struct ova_plan {
 	size_t count;
 	uint64_t size;
 	struct budget *budget;     /* for the buffer; NULL: unbounded */
+	struct strbuf own;         /* all bytes that are no disk's */
+	struct store_piece *pieces;
 };
 
 /* Names. */
@@ -156,6 +159,11 @@ static int add_part(struct ova_plan *plan, const struct ova_part *part,
 	plan->count++;
 	entry->source = source_ref(part->source);
 	entry->size = part->source->size;
+	entry->key = part->key;
+	entry->info = part->info;
+	entry->is_hashed = part->digest;
+	if (part->digest)
+		memcpy(entry->digest, part->digest, OVA_DIGEST_BYTES);
 	return open_part(entry, args, err) ?
 		error_prefix(err, "%s", part->name) : 0;
 }
@@ -181,6 +189,7 @@ static int add_descriptor(struct ova_plan *plan, struct error *err)
 	if (!plan->descriptor)
 		return -1;
 	entry->size = strlen(plan->descriptor);
+	entry->is_hashed = true;
 	return EVP_Digest(plan->descriptor, entry->size, entry->digest, NULL,
 			  EVP_sha256(), NULL) ? 0 : hash_failed(err);
 }
@@ -195,7 +204,7 @@ static char *make_manifest(const struct ova_plan *plan, struct error *err)
 		const struct ova_entry *entry = &plan->entries[i];
 
 		strbuf_printf(&buf, "SHA256(%s)= ", entry->name);
-		for (size_t k = 0; k < DIGEST_BYTES; k++)
+		for (size_t k = 0; k < OVA_DIGEST_BYTES; k++)
 			strbuf_printf(&buf, "%02x", entry->digest[k]);
 		strbuf_puts(&buf, "\n");
 	}
@@ -261,6 +270,7 @@ int ova_plan_new(struct ova_plan **out, const char *name,
 	if (!plan)
 		return error_nomem(err);
 	plan->budget = args ? args->budget : NULL;
+	plan->own.max = OWN_MAX;
 	if (fill_plan(plan, name, parts, count, args, err)) {
 		ova_plan_free(plan);
 		return -1;
@@ -277,6 +287,8 @@ void ova_plan_free(struct ova_plan *plan)
 		source_unref(plan->entries[i].source);
 		free(plan->entries[i].name);
 	}
+	strbuf_free(&plan->own);
+	free(plan->pieces);
 	free(plan->entries);
 	free(plan->descriptor);
 	free(plan->base);
@@ -288,10 +300,9 @@ uint64_t ova_plan_size(const struct ova_plan *plan)
 	return plan->size;
 }
 
-/* Assembling. */
+/* Hashing. */
 
-struct assembly {
-	struct sink *sink;
+struct hashing {
 	uint8_t *buf;
 	size_t buf_bytes;
 	EVP_MD_CTX *hash;
@@ -299,92 +310,47 @@ struct assembly {
 	void *arg;
 };
 
-static int emit_header(struct assembly *to, const char *name, uint64_t size,
-		       struct error *err)
+uint64_t ova_plan_unhashed(const struct ova_plan *plan)
 {
-	uint8_t header[TAR_HEADER_MAX];
-	size_t n = tar_put_header(header, name, size);
+	uint64_t bytes = 0;
 
-	return sink_write(to->sink, header, n, err);
+	for (size_t i = 0; i < plan->count; i++)
+		if (!plan->entries[i].is_hashed)
+			bytes += plan->entries[i].size; /* below plan->size */
+	return bytes;
 }
 
-static int emit_text(struct assembly *to, const char *name, const char *text,
-		     struct error *err)
+static int hash_entry(struct hashing *self, struct ova_entry *entry,
+		      struct error *err)
 {
-	size_t size = strlen(text);
-
-	if (emit_header(to, name, size, err) ||
-	    sink_write(to->sink, text, size, err))
-		return -1;
-	return sink_zeroes(to->sink, tar_padding(size), err);
-}
-
-/* One buffer of a disk. */
-static int emit_bytes(struct assembly *to, const struct ova_entry *entry,
-		      uint64_t at, size_t n, struct error *err)
-{
-	if (source_read(entry->source, at, to->buf, n, 0, err))
-		return -1;
-	if (!EVP_DigestUpdate(to->hash, to->buf, n))
+	if (!EVP_DigestInit_ex(self->hash, EVP_sha256(), NULL))
 		return hash_failed(err);
-	if (is_all_zero(to->buf, n) ? sink_zeroes(to->sink, n, err) :
-				      sink_write(to->sink, to->buf, n, err))
-		return -1;
-	if (to->progress && !to->progress(to->arg, n))
-		return error_set(err, ERR_CANCELLED, "was cancelled");
+	for (uint64_t at = 0; at < entry->size;) {
+		size_t n = (size_t)min_u64(self->buf_bytes, entry->size - at);
+
+		if (source_read(entry->source, at, self->buf, n, 0, err))
+			return -1;
+		if (!EVP_DigestUpdate(self->hash, self->buf, n))
+			return hash_failed(err);
+		if (self->progress && !self->progress(self->arg, n))
+			return error_set(err, ERR_CANCELLED, "was cancelled");
+		at += n;
+	}
+	if (!EVP_DigestFinal_ex(self->hash, entry->digest, NULL))
+		return hash_failed(err);
+	entry->is_hashed = true;
 	return 0;
 }
 
-static int emit_disk(struct assembly *to, struct ova_entry *entry,
-		     struct error *err)
+static int hash_entries(struct hashing *self, struct ova_plan *plan,
+			struct error *err)
 {
-	if (!EVP_DigestInit_ex(to->hash, EVP_sha256(), NULL))
-		return hash_failed(err);
-	if (emit_header(to, entry->name, entry->size, err))
-		return -1;
-	for (uint64_t at = 0; at < entry->size; at += to->buf_bytes)
-		if (emit_bytes(to, entry, at,
-			       (size_t)min_u64(to->buf_bytes,
-					       entry->size - at), err))
-			return -1;
-	if (!EVP_DigestFinal_ex(to->hash, entry->digest, NULL))
-		return hash_failed(err);
-	return sink_zeroes(to->sink, tar_padding(entry->size), err);
-}
+	for (size_t i = 0; i < plan->count; i++) {
+		struct ova_entry *entry = &plan->entries[i];
 
-static int emit_manifest(struct assembly *to, const struct ova_plan *plan,
-			 struct error *err)
-{
-	AUTO_FREE char *text = make_manifest(plan, err);
-	AUTO_FREE char *name = beside(plan, ".mf");
-
-	if (!text)
-		return -1;
-	if (!name)
-		return error_nomem(err);
-	if (emit_text(to, name, text, err))
-		return -1;
-	return sink_zeroes(to->sink, TAR_END_BYTES, err);
-}
-
-static int emit_all(struct assembly *to, struct ova_plan *plan,
-		    struct error *err)
-{
-	uint64_t start = to->sink->position;
-
-	if (emit_text(to, plan->entries[0].name, plan->descriptor, err))
-		return -1;
-	for (size_t i = 1; i < plan->count; i++)
-		if (emit_disk(to, &plan->entries[i], err))
-			return error_prefix(err, "%s", plan->entries[i].name);
-	if (emit_manifest(to, plan, err))
-		return -1;
-	if (to->sink->position - start != plan->size)
-		return error_set(err, ERR_BUG, "the OVA was planned with %llu "
-				 "bytes and has %llu",
-				 (unsigned long long)plan->size,
-				 (unsigned long long)(to->sink->position -
-						      start));
+		if (!entry->is_hashed && hash_entry(self, entry, err))
+			return error_prefix(err, "%s", entry->name);
+	}
 	return 0;
 }
 
@@ -398,23 +364,127 @@ static size_t choose_buffer(const struct ova_plan *plan)
 	return (size_t)min_u64(bytes, BUFFER_MAX);
 }
 
-int ova_assemble(struct ova_plan *plan, struct sink *sink,
-		 bool (*progress)(void *arg, uint64_t bytes), void *arg,
-		 struct error *err)
+int ova_plan_hash(struct ova_plan *plan,
+		  bool (*progress)(void *arg, uint64_t bytes), void *arg,
+		  struct error *err)
 {
-	struct assembly to = { .sink = sink, .progress = progress, .arg = arg };
+	struct hashing self = { .progress = progress, .arg = arg };
 	int ret;
 
-	to.buf_bytes = choose_buffer(plan);
-	if (plan->budget && budget_reserve(plan->budget, to.buf_bytes,
-					   "assembling an OVA", err))
+	if (!ova_plan_unhashed(plan))
+		return 0;
+	self.buf_bytes = choose_buffer(plan);
+	if (plan->budget && budget_reserve(plan->budget, self.buf_bytes,
+					   "hashing a disk", err))
 		return -1;
-	to.buf = malloc(to.buf_bytes);
-	to.hash = EVP_MD_CTX_new();
-	ret = to.buf && to.hash ? emit_all(&to, plan, err) : error_nomem(err);
-	EVP_MD_CTX_free(to.hash);
-	free(to.buf);
+	self.buf = malloc(self.buf_bytes);
+	self.hash = EVP_MD_CTX_new();
+	ret = self.buf && self.hash ? hash_entries(&self, plan, err) :
+				      error_nomem(err);
+	EVP_MD_CTX_free(self.hash);
+	free(self.buf);
 	if (plan->budget)
-		budget_release(plan->budget, to.buf_bytes);
+		budget_release(plan->budget, self.buf_bytes);
 	return ret;
+}
+
+/* Pieces: bytes of ours and disks, in turn. */
+
+static void put_zeroes(struct strbuf *own, size_t n)
+{
+	static const char zeroes[TAR_BLOCK];
+
+	for (; n > sizeof(zeroes); n -= sizeof(zeroes))
+		strbuf_add(own, zeroes, sizeof(zeroes));
+	strbuf_add(own, zeroes, n);
+}
+
+static void put_header(struct strbuf *own, const char *name, uint64_t size)
+{
+	uint8_t header[TAR_HEADER_MAX];
+
+	strbuf_add(own, header, tar_put_header(header, name, size));
+}
+
+static void put_text(struct strbuf *own, const char *name, const char *text)
+{
+	size_t size = strlen(text);
+
+	put_header(own, name, size);
+	strbuf_add(own, text, size);
+	put_zeroes(own, tar_padding(size));
+}
+
+/* Lengths first: where our bytes are is only known when all are there. */
+static void put_disks(struct ova_plan *plan)
+{
+	struct store_piece *piece = plan->pieces;
+	size_t begin = 0;
+
+	for (size_t i = 1; i < plan->count; i++) {
+		const struct ova_entry *entry = &plan->entries[i];
+
+		put_header(&plan->own, entry->name, entry->size);
+		piece++->length = plan->own.len - begin;
+		begin = plan->own.len;
+		*piece++ = (struct store_piece){
+			.key = entry->key,
+			.info = entry->info,
+			.length = entry->size,
+		};
+		put_zeroes(&plan->own, tar_padding(entry->size));
+	}
+	piece->length = begin; /* for put_end() */
+}
+
+static int put_end(struct ova_plan *plan, const char *manifest,
+		   struct error *err)
+{
+	AUTO_FREE char *name = beside(plan, ".mf");
+	struct store_piece *last = &plan->pieces[2 * (plan->count - 1)];
+	uint64_t total = 0;
+	size_t at = 0;
+
+	if (!name)
+		return error_nomem(err);
+	put_text(&plan->own, name, manifest);
+	put_zeroes(&plan->own, TAR_END_BYTES);
+	if (plan->own.failed)
+		return error_nomem(err);
+	last->length = plan->own.len - last->length;
+	for (struct store_piece *piece = plan->pieces; piece <= last; piece++) {
+		total += piece->length;
+		if (piece->key)
+			continue;
+		piece->data = plan->own.data + at;
+		at += piece->length;
+	}
+	if (total != plan->size)
+		return error_set(err, ERR_BUG, "the OVA was planned with %llu "
+				 "bytes and has %llu",
+				 (unsigned long long)plan->size,
+				 (unsigned long long)total);
+	return 0;
+}
+
+int ova_plan_pieces(struct ova_plan *plan, const struct store_piece **pieces,
+		    size_t *count, struct error *err)
+{
+	AUTO_FREE char *manifest = NULL;
+
+	if (ova_plan_unhashed(plan) || plan->pieces)
+		return error_set(err, ERR_BUG, "a plan's calls out of order");
+	manifest = make_manifest(plan, err);
+	if (!manifest)
+		return -1;
+	plan->pieces = calloc(2 * plan->count, sizeof(*plan->pieces));
+	if (!plan->pieces)
+		return error_nomem(err);
+	put_text(&plan->own, plan->entries[0].name, plan->descriptor);
+	put_disks(plan);
+	if (put_end(plan, manifest, err))
+		return -1;
+	*pieces = plan->pieces;
+	*count = 2 * plan->count - 1;
+	return 0;
 }

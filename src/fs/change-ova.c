@@ -111,6 +111,9 @@ static int assemble(struct fs *fs, struct store *store, const char *prefix,
 		    struct error *err)
 {
 	char below[STORE_KEY_MAX + 3];
+	struct assemble_args own = *args;
+	struct object_info info;
+	uint64_t hashed = 0;
 	char **keys;
 	size_t count;
 	int ret;
@@ -118,11 +121,16 @@ static int assemble(struct fs *fs, struct store *store, const char *prefix,
 	snprintf(below, sizeof(below), "%s/", prefix);
 	if (assemble_list(&keys, &count, store, below, err))
 		return -1;
+	own.hashed = &hashed;
 	pool_blocking_begin();
-	ret = assemble_ova(store, key, keys, count, args, NULL, err);
+	ret = assemble_ova(store, key, keys, count, &own, &info, err);
 	pool_blocking_end();
-	if (!ret)
+	fs_count(fs, FS_OVA_READ_BYTES, hashed);
+	if (!ret) {
+		fs_count(fs, FS_OVAS, 1);
+		fs_count(fs, FS_OVA_BYTES, info.size);
 		remove_disks(store, prefix, keys, count);
+	}
 	listings_drop(fs->listings, store, below);
 	assemble_list_free(keys, count);
 	return ret;

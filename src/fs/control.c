@@ -23,6 +23,9 @@ static const char *const counter_names[FS_COUNTERS] = {
 	[FS_WRITES] = "writes",
 	[FS_WRITE_BYTES] = "write_bytes",
 	[FS_WRITES_FAILED] = "writes_failed",
+	[FS_OVAS] = "ovas",
+	[FS_OVA_BYTES] = "ova_bytes",
+	[FS_OVA_READ_BYTES] = "ova_read_bytes",
 };
 
 static int add_counters(struct fs *fs, json_t *object, struct error *err)

@@ -33,6 +33,9 @@ enum fs_counter {
 	FS_WRITES,
 	FS_WRITE_BYTES,
 	FS_WRITES_FAILED,
+	FS_OVAS,           /* made of NAME.ova.part/ */
+	FS_OVA_BYTES,      /* that they have */
+	FS_OVA_READ_BYTES, /* of disks that were read again to be hashed */
 	FS_COUNTERS,
 };
 

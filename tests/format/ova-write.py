@@ -317,12 +317,16 @@ def from_prefix(folder):
 
 
 def stopped(folder):
-    """Stopped anywhere, and where the name is taken: nothing appears."""
+    """Stopped anywhere, while disks are hashed or put together, and where the
+    name is taken: nothing appears."""
     names = ["a.vmdk", "b.vmdk"]
     make_disks(folder, names)
     before = sorted(os.listdir(folder))
-    total = sum(os.path.getsize(os.path.join(folder, n)) for n in names)
-    for at in (0, 1, total // 4, total // 2, total - 1):
+    hashed = sum(os.path.getsize(os.path.join(folder, n)) for n in names)
+    path = assemble(folder, "x", names)
+    total = hashed + os.path.getsize(path)
+    os.remove(path)
+    for at in (0, 1, hashed // 2, hashed, hashed + 1, total - 1):
         done = tool("ovasink", "-c", str(at), folder, "x.ova", *names)
         tap.same((done.returncode, "was cancelled" in done.stderr,
                   sorted(os.listdir(folder))), (1, True, before),

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the vmiefs authors
  *
- * OVAs that are written: the plan is kept to the byte, what fails is dropped
- * cleanly at any call, our own reader finds what was put in, and tar headers
- * at the edges of their fields. */
+ * OVAs that are written: the plan is kept to the byte, only what has no digest
+ * is read, our own reader finds what was put in, and tar headers at the edges
+ * of their fields. */
 #include "config.h"
 
 #include "common/budget.h"
@@ -14,9 +14,11 @@
 #include "format/tar-write.h"
 #include "format/tar.h"
 #include "format/writer.h"
+#include "store/compose.h"
 #include "store/store.h"
 #include "tests/lib/fake-disk.h"
 #include "tests/lib/log-sink.h"
+#include "tests/lib/memory-store.h"
 #include "tests/tap.h"
 
 #define GRAIN      (64u << 10)
@@ -25,7 +27,9 @@
 static struct error err;
 static struct budget *budget;
 static struct open_args open_args;
+static struct store *store;
 static struct source *disks[2];
+static struct object_info infos[2];
 
 static void must(int ret, const char *what)
 {
@@ -74,10 +78,28 @@ static struct source *make_disk(const char *format, uint64_t seed)
 	return source;
 }
 
-static struct ova_plan *plan_two(void)
+/* Both disks as objects of the store. */
+static void put_disks(void)
 {
-	const struct ova_part parts[] = { { "a.vmdk", disks[0] },
-					  { "b.vmdk", disks[1] } };
+	static const char *const keys[] = { "dir/a.vmdk", "dir/b.vmdk" };
+
+	for (size_t i = 0; i < 2; i++) {
+		AUTO_FREE char *bytes = malloc(disks[i]->size);
+
+		must(source_read(disks[i], 0, bytes, disks[i]->size, 0, &err),
+		     "read");
+		must(memory_store_put(store, keys[i], bytes, disks[i]->size,
+				      &err), "put");
+		must(store_stat(store, keys[i], &infos[i], &err), "stat");
+	}
+}
+
+static struct ova_plan *plan_two(const uint8_t *digest)
+{
+	const struct ova_part parts[] = {
+		{ "a.vmdk", disks[0], "dir/a.vmdk", &infos[0], NULL },
+		{ "b.vmdk", disks[1], "dir/b.vmdk", &infos[1], digest },
+	};
 	struct ova_plan *plan;
 
 	must(ova_plan_new(&plan, "two.ova", parts, 2, &open_args, &err),
@@ -85,23 +107,28 @@ static struct ova_plan *plan_two(void)
 	return plan;
 }
 
-/* Assemble and finish, or discard. */
-static int assemble(struct sink_log *log,
-		    bool (*progress)(void *arg, uint64_t bytes), void *arg,
-		    struct error *error)
+/* Let the store put it together; where it is then. */
+static struct source *compose(struct ova_plan *plan)
 {
-	struct ova_plan *plan = plan_two();
-	struct sink *sink = log_sink_new(log, 0);
+	const struct sink_args args = { .replace = true };
+	const struct store_piece *pieces;
 	struct object_info info;
-	int ret = ova_assemble(plan, sink, progress, arg, error);
+	struct object *object;
+	struct source *source;
+	size_t count;
 
-	if (!ret)
-		ret = sink_finish(sink, &info, error);
-	sink_discard(sink);
-	if (!ret && ova_plan_size(plan) != info.size)
-		ret = error_set(error, ERR_BUG, "not what was planned");
-	ova_plan_free(plan);
-	return ret;
+	succeeds(ova_plan_pieces(plan, &pieces, &count, &err), &err,
+		 "pieces");
+	is_u64(count, 5, "of ours and disks in turn");
+	ok(!pieces[1].data && pieces[1].info == &infos[0] && !pieces[3].data &&
+	   pieces[3].length == disks[1]->size, "disks are ranges of objects");
+	must(store_compose(store, "two.ova", &args, pieces, count, NULL, NULL,
+			   &info, &err), "compose");
+	is_u64(ova_plan_size(plan), info.size, "as long as was planned");
+	must(object_open(&object, store, "two.ova", NULL, &err), "open");
+	must(source_from_object(&source, "two.ova", object, store, &err),
+	     "source");
+	return source;
 }
 
 static bool count(void *arg, uint64_t bytes)
@@ -137,74 +164,87 @@ static void find_problem(void *arg, const char *text)
 	++*(unsigned int *)arg;
 }
 
-static void test_good(void)
+static void check_ova(struct source *source, unsigned int problems)
 {
-	unsigned int problems = 0;
-	struct source *source;
-	struct sink_log log;
-	uint64_t moved = 0;
+	unsigned int found = 0;
 	struct ova *ova;
 
-	sink_log_init(&log);
-	succeeds(assemble(&log, count, &moved, &err), &err, "two disks");
-	is_u64(log.finishes, 1, "finished once");
-	is_u64(log.patches, 0, "append-only");
-	is_u64(moved, disks[0]->size + disks[1]->size, "progress");
-	is_u64(budget_stats(budget).used, 0, "no memory is held");
-	must(source_memory(&source, "made", log.data, log.size, &err), "ova");
 	succeeds(ova_open(&ova, source, &open_args, &err), &err, "opens");
 	is_u64(ova_disk_count(ova), 2, "two disks are in it");
 	check_disk(ova, 0, "a.vmdk");
 	check_disk(ova, 1, "b.vmdk");
-	succeeds(ova_check(ova, find_problem, NULL, &problems, &err), &err,
+	succeeds(ova_check(ova, find_problem, NULL, &found, &err), &err,
 		 "the manifest is checked");
-	is_u64(problems, 0, "and holds");
+	is_u64(found, problems, "by the digests that were given");
 	ova_close(ova);
-	source_unref(source);
-	sink_log_free(&log);
 }
 
-static unsigned int calls_of_all(void)
+static void test_good(void)
 {
-	struct sink_log log;
-	unsigned int calls;
+	struct ova_plan *plan = plan_two(NULL);
+	uint64_t bytes = disks[0]->size + disks[1]->size, moved = 0;
+	const struct store_piece *pieces;
+	struct source *source;
+	size_t n;
 
-	sink_log_init(&log);
-	must(assemble(&log, NULL, NULL, &err), "assemble");
-	calls = log.calls;
-	sink_log_free(&log);
-	return calls;
-}
-
-static void test_failing_calls(void)
-{
-	unsigned int calls = calls_of_all(), bad = 0;
-
-	for (unsigned int n = 1; n <= calls; n++) {
-		struct error error = { 0 };
-		struct sink_log log;
-
-		sink_log_init(&log);
-		log.fail_call = n;
-		bad += !assemble(&log, NULL, NULL, &error) ||
-		       error.kind != ERR_IO || !strstr(error.text, "fails") ||
-		       log.finishes || log.discards != 1 ||
-		       budget_stats(budget).used;
-		sink_log_free(&log);
-	}
-	ok(bad == 0, "each of %u calls fails cleanly", calls);
-}
-
-static void test_stopped(void)
-{
-	struct sink_log log;
-
-	sink_log_init(&log);
-	fails_with(assemble(&log, stop, NULL, &err), &err, ERR_CANCELLED,
-		   "a.vmdk: was cancelled", "stopped by who watches");
-	is_u64(log.finishes, 0, "nothing is finished then");
+	is_u64(ova_plan_unhashed(plan), bytes, "all is to be read");
+	fails_with(ova_plan_pieces(plan, &pieces, &n, &err), &err, ERR_BUG,
+		   "order", "not before that");
+	succeeds(ova_plan_hash(plan, count, &moved, &err), &err, "is read");
+	is_u64(moved, bytes, "progress");
+	is_u64(ova_plan_unhashed(plan), 0, "nothing is left to read");
 	is_u64(budget_stats(budget).used, 0, "no memory is held");
-	sink_log_free(&log);
+	source = compose(plan);
+	check_ova(source, 0);
+	source_unref(source);
+	ova_plan_free(plan);
+}
+
+/* A digest that is given is believed, right or wrong, and saves the reading. */
+static void test_known(void)
+{
+	uint8_t digest[OVA_DIGEST_BYTES] = { 1, 2, 3 };
+	struct ova_plan *plan = plan_two(digest);
+	struct source *source;
+	uint64_t moved = 0;
+
+	is_u64(ova_plan_unhashed(plan), disks[0]->size, "one is to be read");
+	succeeds(ova_plan_hash(plan, count, &moved, &err), &err, "is read");
+	is_u64(moved, disks[0]->size, "and only that");
+	source = compose(plan);
+	check_ova(source, 1);
+	source_unref(source);
+	ova_plan_free(plan);
+}
+
+static struct source *object_source(const char *key)
+{
+	struct object *object;
+	struct source *source;
+
+	must(object_open(&object, store, key, NULL, &err), "open");
+	must(source_from_object(&source, key, object, store, &err), "source");
+	return source;
+}
+
+static void test_failures(void)
+{
+	struct ova_plan *plan = plan_two(NULL);
+	struct source *kept = disks[1];
+
+	fails_with(ova_plan_hash(plan, stop, NULL, &err), &err, ERR_CANCELLED,
+		   "a.vmdk: was cancelled", "stopped by who watches");
+	is_u64(budget_stats(budget).used, 0, "no memory is held");
+	ova_plan_free(plan);
+	disks[1] = object_source("dir/b.vmdk");
+	plan = plan_two(NULL);
+	must(memory_store_remove(store, "dir/b.vmdk", &err), "remove");
+	fails_with(ova_plan_hash(plan, NULL, NULL, &err), &err, ERR_STALE,
+		   "b.vmdk: ", "a disk that is replaced");
+	is_u64(budget_stats(budget).used, 0, "no memory is held");
+	ova_plan_free(plan);
+	source_unref(disks[1]);
+	disks[1] = kept;
 }
 
 static void refuse(const char *name, const struct ova_part *parts, size_t n,
@@ -223,7 +263,8 @@ static void test_refused(void)
 	struct ova_part many[OVA_PARTS_MAX + 1];
 
 	for (size_t i = 0; i <= OVA_PARTS_MAX; i++)
-		many[i] = (struct ova_part){ "d.vmdk", disks[0] };
+		many[i] = (struct ova_part){ .name = "d.vmdk",
+					     .source = disks[0] };
 	refuse("x.ova", many, 0, ERR_ARG, "at least one", "no disks");
 	refuse("x.ova", many, 2, ERR_ARG, "two disks are called \"d.vmdk\"",
 	       "one name twice");
@@ -331,14 +372,17 @@ int main(void)
 	open_args.budget = budget;
 	disks[0] = make_disk("vmdk", 1);
 	disks[1] = make_disk("vmdk", 2);
+	must(memory_store_new(&store, &err), "store");
+	put_disks();
 	test_good();
-	test_failing_calls();
-	test_stopped();
+	test_known();
+	test_failures();
 	test_refused();
 	test_names();
 	test_headers();
 	source_unref(disks[0]);
 	source_unref(disks[1]);
+	store_close(store);
 	budget_free(budget);
 	return tap_done();
 }
