@@ -54,6 +54,32 @@ def option_seeds(target):
     yield "many", b"@" + b"\0-onoatime" * 400
 
 
+def write_seeds(target):
+    """Disks of all kinds: a byte for the kind, options, a call that fails,
+    the size of a write; then segments, see add_segment()."""
+    hole, zeroes, noise, text = range(4)
+
+    def segment(content, shift, length, minus=0):
+        return bytes((minus << 7 | shift << 2 | content, length & 255,
+                      length >> 8, 7))
+    layouts = {
+        "sector": segment(text, 9, 0),
+        "byte": segment(noise, 0, 0),
+        "grain-less": segment(noise, 16, 0, 1),
+        "grains": segment(text, 16, 2) + segment(noise, 0, 0),
+        "mixed": segment(hole, 16, 3, 1) + segment(noise, 12, 20) +
+        segment(zeroes, 16, 1) + segment(text, 10, 99) + segment(hole, 4, 9),
+        "far": segment(hole, 15, 65535) + segment(text, 13, 1) +
+        segment(hole, 14, 4095, 1) + segment(noise, 5, 999),
+        "zeroes": segment(zeroes, 16, 7) + segment(hole, 16, 100),
+    }
+    for kind in range(7):
+        for name, segments in layouts.items():
+            for flags, failing, chunk in ((0, 0, 0), (3, 3, 999)):
+                head = bytes((kind, flags, failing, chunk & 255, chunk >> 8))
+                yield f"{kind}-{name}-{flags}", head + segments
+
+
 # Target: the generator module with seeds(), or a function here.
 TARGETS = {
     "fuzz-guest": "guest_seeds",
@@ -72,6 +98,7 @@ TARGETS = {
     "fuzz-vhdx": "make_vhdx",
     "fuzz-vmdk": "make_vmdk",
     "fuzz-vmdk-descriptor": "make_vmdk",
+    "fuzz-write": write_seeds,
 }
 
 
