@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/checked.h"
 #include "common/cleanup.h"
 #include "fs/clock.h"
 #include "fs/listings.h"
@@ -22,8 +23,9 @@ struct kept {
 	const struct store *store;
 	char *prefix;            /* NULL: not in use */
 	struct listing *listing; /* NULL: it was too old */
+	int64_t until_ns;        /* when it becomes too old */
 	size_t count;            /* entries that it has or had */
-	unsigned int uses;       /* questions that it answered */
+	unsigned int uses;       /* names asked for since it was made */
 };
 
 struct listings {
@@ -66,12 +68,12 @@ void listings_free(struct listings *listings)
 /* Forget what is too old, so that it does not hold memory for ever. */
 static void expire(struct listings *self)
 {
-	int64_t oldest = clock_ns() - self->ttl_ns;
+	int64_t now = clock_ns();
 
 	for (size_t i = 0; i < KEPT_MAX; i++) {
 		struct kept *kept = &self->kept[i];
 
-		if (kept->listing && listing_time_ns(kept->listing) < oldest) {
+		if (kept->listing && kept->until_ns < now) {
 			listing_unref(kept->listing);
 			kept->listing = NULL;
 		}
@@ -110,10 +112,10 @@ bool listings_is_worthwhile(struct listings *listings,
 			    const struct store *store, const char *prefix)
 {
 	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&listings->lock);
-	const struct kept *kept = find(listings, store, prefix);
+	struct kept *kept = find(listings, store, prefix);
 
 	(void)held;
-	return kept && kept->uses >= WORTH_USES && kept->count <= WORTH_KEYS;
+	return kept && kept->uses++ >= WORTH_USES && kept->count <= WORTH_KEYS;
 }
 
 void listings_drop(struct listings *listings, const struct store *store,
@@ -127,19 +129,36 @@ void listings_drop(struct listings *listings, const struct store *store,
 		clear(kept);
 }
 
+/* A store so slow that a listing is old when it arrives would be asked for
+ * each name again: then it counts for as long as it took. */
+static int64_t fresh_until(const struct listings *self,
+			   const struct listing *listing)
+{
+	int64_t begin = listing_time_ns(listing);
+	int64_t took = clock_ns() - begin;
+
+	return begin + (self->ttl_ns && self->ttl_ns < 2 * took ? 2 * took :
+								  self->ttl_ns);
+}
+
 static void keep(struct listings *self, const struct store *store,
 		 const char *prefix, struct listing *listing)
 {
 	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&self->lock);
 	struct kept *kept = find(self, store, prefix);
 	char *copy = strdup(prefix);
+	unsigned int uses = 0;
 
 	(void)held;
 	if (!copy)
 		return; /* then it is asked for again */
 	if (!kept)
 		kept = &self->kept[self->next++ % KEPT_MAX];
+	else /* who has asked for many names goes on, for a while */
+		uses = (unsigned int)min_u64(kept->uses, 2 * WORTH_USES) / 2;
 	clear(kept);
+	kept->uses = uses;
+	kept->until_ns = fresh_until(self, listing);
 	kept->store = store;
 	kept->prefix = copy;
 	kept->listing = listing_ref(listing);

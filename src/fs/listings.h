@@ -17,8 +17,8 @@ int listings_new(struct listings **out, struct budget *budget,
 		 unsigned int ttl_ms, struct error *err);
 void listings_free(struct listings *listings); /* NULL is legal */
 
-/* A reference to the listing of a prefix, not older than the TTL. Blocks on
- * the store. */
+/* A reference to the listing of a prefix, not older than the TTL, or than
+ * twice the time that it took. Blocks on the store. */
 int listings_get(struct listing **out, struct listings *listings,
 		 struct store *store, const char *prefix, struct error *err);
 
@@ -26,8 +26,9 @@ int listings_get(struct listing **out, struct listings *listings,
 struct listing *listings_peek(struct listings *listings,
 			      const struct store *store, const char *prefix);
 
-/* Is listing again cheaper than asking the store name by name? So it is where
- * the last listing was not long and answered several names. */
+/* A name is to be asked for: is listing again cheaper than asking the store
+ * name by name? So it is where the last listing was not long and several names
+ * have been asked for since. */
 bool listings_is_worthwhile(struct listings *listings,
 			    const struct store *store, const char *prefix);
 

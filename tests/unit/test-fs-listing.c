@@ -167,8 +167,11 @@ static void test_cache(void)
 	succeeds(listings_get(&one, listings, counted, "a/", &err), &err,
 		 "list");
 	ok(!listings_peek(listings, counted, "a/"), "is old at once");
-	ok(!listings_is_worthwhile(listings, counted, "a/"),
-	   "not worth another one while nobody asks");
+	for (int i = 0; i < 4; i++)
+		ok(!listings_is_worthwhile(listings, counted, "a/"),
+		   "not worth another one for name %d", i + 1);
+	ok(listings_is_worthwhile(listings, counted, "a/"),
+	   "but when many are asked for");
 	listing_unref(one);
 	listings_free(listings);
 	store_close(counted);
