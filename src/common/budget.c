@@ -7,15 +7,19 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "common/budget.h"
 #include "common/error.h"
 
 #define RECLAIMERS_MAX 4
+#define ASK_MS         100 /* who waits asks whether to go on */
 
 struct budget {
 	pthread_mutex_t lock;
-	uint64_t limit, used, peak; /* bytes; under lock */
+	pthread_cond_t released;
+	unsigned int waiters;       /* for that; under lock, as the rest */
+	uint64_t limit, used, peak; /* bytes */
 	unsigned int reclaimer_count;
 	struct {
 		budget_reclaim_fn *fn;
@@ -31,6 +35,7 @@ int budget_new(struct budget **out, uint64_t limit_bytes, struct error *err)
 	if (!budget)
 		return error_nomem(err);
 	pthread_mutex_init(&budget->lock, NULL);
+	pthread_cond_init(&budget->released, NULL);
 	budget->limit = limit_bytes;
 	return 0;
 }
@@ -41,6 +46,7 @@ void budget_free(struct budget *budget)
 		return;
 	assert(budget->used == 0);
 	pthread_mutex_destroy(&budget->lock);
+	pthread_cond_destroy(&budget->released);
 	free(budget);
 }
 
@@ -97,6 +103,52 @@ int budget_reserve(struct budget *budget, uint64_t bytes, const char *what,
 			 (unsigned long long)budget->limit);
 }
 
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Until so many bytes may be there, or a while has passed. */
+static void wait_released(struct budget *budget, uint64_t bytes)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&budget->lock);
+	struct timespec until;
+
+	(void)held;
+	if (bytes <= budget->limit - budget->used)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += ASK_MS * 1000000l;
+	if (until.tv_nsec >= 1000000000l) {
+		until.tv_nsec -= 1000000000l;
+		until.tv_sec++;
+	}
+	budget->waiters++;
+	pthread_cond_clockwait(&budget->released, &budget->lock,
+			       CLOCK_MONOTONIC, &until);
+	budget->waiters--;
+}
+
+int budget_reserve_wait(struct budget *budget, uint64_t bytes,
+			const char *what, const struct patience *patience,
+			struct error *err)
+{
+	int64_t end = now_ms() + (patience ? patience->wait_ms : 0);
+
+	while (!budget_try(budget, bytes)) {
+		if (bytes > budget->limit || now_ms() >= end)
+			return budget_reserve(budget, bytes, what, err);
+		if (patience->goes_on && !patience->goes_on(patience->arg))
+			return error_set(err, ERR_CANCELLED,
+					 "was interrupted");
+		wait_released(budget, bytes);
+	}
+	return 0;
+}
+
 void budget_release(struct budget *budget, uint64_t bytes)
 {
 	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&budget->lock);
@@ -104,6 +156,8 @@ void budget_release(struct budget *budget, uint64_t bytes)
 	(void)held;
 	assert(bytes <= budget->used);
 	budget->used -= bytes;
+	if (budget->waiters)
+		pthread_cond_broadcast(&budget->released);
 }
 
 struct budget_stats budget_stats(struct budget *budget)

@@ -43,6 +43,20 @@ MUST_CHECK bool budget_try_free(struct budget *budget, uint64_t bytes);
 MUST_CHECK int budget_reserve(struct budget *budget, uint64_t bytes,
 			      const char *what, struct error *err);
 
+/* How long to wait for what others hold. */
+struct patience {
+	unsigned int wait_ms;
+	bool (*goes_on)(void *arg); /* asked now and then; NULL: always */
+	void *arg;
+};
+
+/* As budget_reserve(), but waits until others have given enough back.
+ * ERR_CANCELLED when it is not to go on. patience NULL: does not wait. */
+MUST_CHECK int budget_reserve_wait(struct budget *budget, uint64_t bytes,
+				   const char *what,
+				   const struct patience *patience,
+				   struct error *err);
+
 void budget_release(struct budget *budget, uint64_t bytes);
 struct budget_stats budget_stats(struct budget *budget);
 

@@ -642,17 +642,20 @@ static void choose_sizes(struct pack *pack)
 		pack->packer_bytes = packer * pack->batches_max;
 }
 
-static int reserve_least(struct pack *pack, struct error *err)
+static int reserve_least(struct pack *pack, const struct patience *patience,
+			 struct error *err)
 {
-	if (!budget_reserve(pack->budget, pack->batch_bytes +
-			    pack->packer_bytes, "packing a new disk", err))
+	if (!budget_reserve_wait(pack->budget, pack->batch_bytes +
+				 pack->packer_bytes, "packing a new disk",
+				 patience, err))
 		return 0;
 	pack->packer_bytes = 0; /* is not ours to release */
 	return -1;
 }
 
 int pack_new(struct pack **out, struct pool *pool, struct budget *budget,
-	     struct writer *writer, struct sink *sink, struct error *err)
+	     struct writer *writer, struct sink *sink,
+	     const struct patience *patience, struct error *err)
 {
 	struct pack *pack = calloc(1, sizeof(*pack));
 
@@ -668,7 +671,7 @@ int pack_new(struct pack **out, struct pool *pool, struct budget *budget,
 	pthread_cond_init(&pack->changed, NULL);
 	packers_init(&pack->packers, writer->level);
 	choose_sizes(pack);
-	if (reserve_least(pack, err) ||
+	if (reserve_least(pack, patience, err) ||
 	    new_batch(&pack->free, pack, err) ||
 	    writer_start(writer, sink, err)) {
 		free_pack(pack);

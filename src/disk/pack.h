@@ -20,14 +20,17 @@
 struct budget;
 struct object_info;
 struct pack;
+struct patience;
 struct pool;
 struct sink;
 struct writer;
 
 /* Takes writer and sink over, on success only. Emits the head, which may
- * block. ERR_NOMEM when the budget does not even allow the least. */
+ * block. ERR_NOMEM when the budget does not even allow the least, for which it
+ * waits with that patience (NULL: not at all). */
 int pack_new(struct pack **out, struct pool *pool, struct budget *budget,
-	     struct writer *writer, struct sink *sink, struct error *err);
+	     struct writer *writer, struct sink *sink,
+	     const struct patience *patience, struct error *err);
 
 /* Append bytes; waits while there is no room. */
 int pack_write(struct pack *pack, const void *data, size_t length,

@@ -107,6 +107,11 @@ bool call_claim(struct call *call)
 	return true;
 }
 
+bool call_goes_on(void *arg)
+{
+	return !atomic_load(&((struct call *)arg)->is_answered);
+}
+
 void call_fail(struct call *call, int errnum)
 {
 	if (call_claim(call))

@@ -62,6 +62,9 @@ void call_unref(struct call *call);
  * call->req is gone. */
 MUST_CHECK bool call_claim(struct call *call);
 
+/* Does the caller still wait? arg is the call. */
+bool call_goes_on(void *arg);
+
 /* Answer with an error, unless it was answered. */
 void call_fail(struct call *call, int errnum);
 void call_fail_with(struct call *call, const struct error *err);

@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 
+#include "common/budget.h"
 #include "common/error.h"
 #include "common/pool.h"
 #include "disk/container.h"
@@ -109,9 +110,13 @@ struct export {
 
 /* export-put.c: in the thread that has set is_running. */
 
-/* Begin a stream for a new object. Blocks. */
+/* Begin a stream for a new object. Blocks, with patience for memory. */
 int export_begin_stream(struct export *export, uint64_t size,
-			struct error *err);
+			struct patience patience, struct error *err);
+/* That of an operation. */
+struct patience export_patience(const struct export_op *op);
+/* What is left of it since then. */
+void export_spend(struct patience *patience, int64_t since_ns);
 int export_take(struct export *export, struct export_op *op,
 		struct error *err);
 int export_give(struct export *export, struct export_op *op,

@@ -90,7 +90,7 @@ static int convert(struct export *export, const struct export_op *op,
 	if (export_open_base(export, err))
 		return -1;
 	if (export_begin_stream(export, size ? size : WRITE_SIZE_UNKNOWN,
-				err))
+				export_patience(op), err))
 		return -1;
 	while (export->streamed < size) {
 		if (!ranges_find(spool_ranges(export->spool),

@@ -15,6 +15,7 @@
 #include "common/checked.h"
 #include "common/scratch.h"
 #include "common/zeroes.h"
+#include "fs/clock.h"
 #include "fs/caller.h"
 #include "fs/export-internal.h"
 #include "format/writer.h"
@@ -68,18 +69,41 @@ static bool guess_head(void *arg, void *head)
 	return writer_guess_head(export->writer, size, head);
 }
 
+static bool is_cancelled(const struct export_op *op)
+{
+	return op && atomic_load(&op->is_cancelled);
+}
+
+static bool op_goes_on(void *arg)
+{
+	return !is_cancelled(arg);
+}
+
+struct patience export_patience(const struct export_op *op)
+{
+	return (struct patience){ SINK_WAIT_MS, op_goes_on, (void *)op };
+}
+
+void export_spend(struct patience *patience, int64_t since_ns)
+{
+	uint64_t spent = (uint64_t)(clock_ns() - since_ns) / NS_PER_MS;
+
+	patience->wait_ms -= (unsigned int)min_u64(spent, patience->wait_ms);
+}
+
 int export_begin_stream(struct export *export, uint64_t size,
-			struct error *err)
+			struct patience patience, struct error *err)
 {
 	struct engine *engine = export->exports->options.engine;
 	struct sink_args args = {
 		.replace = export->replaces,
 		.budget = engine_budget(engine),
 		.scratch = exports_scratch(export->exports),
-		.wait_ms = SINK_WAIT_MS,
+		.wait_ms = patience.wait_ms,
 		.guess_head = guess_head,
 		.guess_arg = export,
 	};
+	int64_t since = clock_ns();
 	struct writer *writer;
 	struct sink *sink;
 
@@ -96,9 +120,10 @@ int export_begin_stream(struct export *export, uint64_t size,
 		writer_free(writer);
 		return -1;
 	}
-	export->can_turn_back = sink_can_seal(sink);
+	export->can_turn_back = sink->can_seal;
+	export_spend(&patience, since);
 	if (pack_new(&export->pack, engine_pool(engine),
-		     engine_budget(engine), writer, sink, err)) {
+		     engine_budget(engine), writer, sink, &patience, err)) {
 		sink_discard(sink);
 		writer_free(writer);
 		return -1;
@@ -116,11 +141,6 @@ static void on_room(void *arg)
 	export->has_room = true;
 	pthread_cond_broadcast(&export->room);
 	pthread_mutex_unlock(&export->room_lock);
-}
-
-static bool is_cancelled(const struct export_op *op)
-{
-	return op && atomic_load(&op->is_cancelled);
 }
 
 static int wait_room(struct export *export, const struct export_op *op,
@@ -341,14 +361,15 @@ int export_turn_back(struct export *export, const struct export_op *op,
 	return -1;
 }
 
-static int start_over(struct export *export, uint64_t announced,
-		      struct error *err)
+static int start_over(struct export *export, const struct export_op *op,
+		      uint64_t announced, struct error *err)
 {
 	struct error own = { 0 };
 
 	export_drop_stream(export);
 	export->announced = announced;
-	if (!export_begin_stream(export, WRITE_SIZE_UNKNOWN, &own))
+	if (!export_begin_stream(export, WRITE_SIZE_UNKNOWN,
+				 export_patience(op), &own))
 		return 0;
 	export_fail(export, &own);
 	*err = own;
@@ -365,7 +386,7 @@ static int make_room(struct export *export, const struct export_op *op,
 	if (!export->pack || end <= export->stream_max)
 		return 0;
 	if (!export->streamed)
-		return start_over(export, 0, err);
+		return start_over(export, op, 0, err);
 	if (export->can_turn_back)
 		return export_turn_back(export, op, err);
 	return error_set(err, ERR_LIMIT, "the disk was given a size of %llu "
@@ -544,7 +565,7 @@ static int shrink(struct export *export, const struct export_op *op,
 	if (size && size < export->streamed &&
 	    export_turn_back(export, op, err))
 		return -1;
-	if (size < export->streamed && start_over(export, 0, err))
+	if (size < export->streamed && start_over(export, op, 0, err))
 		return -1;
 	export->base_bytes = min_u64(export->base_bytes, size);
 	if (!size)
@@ -572,7 +593,7 @@ int export_resize(struct export *export, const struct export_op *op,
 	if (check_end(export, size, err))
 		return -1;
 	if (is_announcement(export, size)) {
-		if (start_over(export, size, err))
+		if (start_over(export, op, size, err))
 			return -1;
 	} else if (make_room(export, op, size, err)) {
 		return -1;

@@ -307,15 +307,19 @@ static int learn_limit(struct export *export, struct error *err)
 	return 0;
 }
 
-static int begin(struct export *export, struct error *err)
+static int begin(struct export *export, struct patience patience,
+		 struct error *err)
 {
 	struct budget *budget = engine_budget(export->exports->options.engine);
+	int64_t since = clock_ns();
 
-	if (budget_reserve(budget, EXPORT_WAIT_BYTES, "a new file", err))
+	if (budget_reserve_wait(budget, EXPORT_WAIT_BYTES, "a new file",
+				&patience, err))
 		return -1;
+	export_spend(&patience, since);
 	if (!learn_limit(export, err) &&
 	    (export->is_spooled ||
-	     !export_begin_stream(export, WRITE_SIZE_UNKNOWN, err)))
+	     !export_begin_stream(export, WRITE_SIZE_UNKNOWN, patience, err)))
 		return 0;
 	budget_release(budget, EXPORT_WAIT_BYTES);
 	return -1;
@@ -326,6 +330,8 @@ int export_new(struct export **out, struct exports *exports,
 {
 	struct budget *budget = engine_budget(exports->options.engine);
 	struct export *export = calloc(1, sizeof(*export));
+	struct patience patience = { SINK_WAIT_MS, args->goes_on,
+				     args->goes_on_arg };
 	struct timespec now;
 
 	*out = NULL;
@@ -346,7 +352,7 @@ int export_new(struct export **out, struct exports *exports,
 		export_unref(export);
 		return -1;
 	}
-	if (begin(export, err)) {
+	if (begin(export, patience, err)) {
 		exports_remove(exports, export);
 		export_unref(export);
 		return -1;

@@ -17,6 +17,7 @@
 
 #define POOL_THREADS 64
 #define SEEK_THREADS 32
+#define CREATE_THREADS 64
 
 static void set_owner(struct fs *fs)
 {
@@ -90,6 +91,8 @@ static int make_parts(struct fs *fs, struct error *err)
 	containers.engine = fs->engine;
 	/* All of a pool's threads may wait, so none counts as a core. */
 	if (pool_new(&fs->pool, "lookup", POOL_THREADS, POOL_THREADS, err) ||
+	    pool_new(&fs->creators, "create", CREATE_THREADS, CREATE_THREADS,
+		     err) ||
 	    pool_new(&fs->seeks, "seek", SEEK_THREADS, SEEK_THREADS, err) ||
 	    tree_new(&fs->tree, err) ||
 	    listings_new(&fs->listings, engine_budget(fs->engine), o->ttl_ms,
@@ -150,6 +153,7 @@ void fs_free(struct fs *fs)
 	if (!fs)
 		return;
 	pool_free(fs->pool);
+	pool_free(fs->creators);
 	pool_free(fs->seeks);
 	exports_free(fs->exports);
 	containers_free(fs->containers);

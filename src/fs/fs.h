@@ -50,6 +50,8 @@ struct fs {
 	struct exports *exports;
 	bool is_writable;   /* the store can be, and the mount may */
 	struct pool *pool;  /* lookups and listings */
+	struct pool *creators; /* what opens for writing, which may wait for
+				* memory */
 	struct pool *seeks; /* reading tables for SEEK_DATA and SEEK_HOLE */
 	uid_t uid, control_uid;
 	gid_t gid, control_gid;

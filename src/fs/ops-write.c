@@ -47,7 +47,9 @@ static void fail_open(struct call *call, const char *path,
 	struct fs *fs = call->server->fs;
 
 	fs_count(fs, FS_OPENS_FAILED, 1);
-	failures_add(fs->failures, "create", path, err, error_to_errno(err));
+	if (err->kind != ERR_CANCELLED)
+		failures_add(fs->failures, "create", path, err,
+			     error_to_errno(err));
 	call_fail_with(call, err);
 }
 
@@ -93,6 +95,8 @@ static void create_run(struct job *job)
 	struct export_args args = {
 		.is_readable = (call->fi.flags & O_ACCMODE) == O_RDWR,
 		.opener = call->process,
+		.goes_on = call_goes_on,
+		.goes_on_arg = call,
 	};
 	struct export *export = NULL;
 	struct node *node = NULL;
@@ -136,7 +140,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name,
 	call->fi = *fi;
 	call->process = caller_process(fuse_req_ctx(req)->pid);
 	if (call->name) {
-		call_queue(call, server->fs->pool, create_run);
+		call_queue(call, server->fs->creators, create_run);
 	} else {
 		call_fail(call, ENOMEM);
 		call_unref(call);
@@ -153,6 +157,8 @@ static void open_run(struct job *job)
 		.is_readable = (call->fi.flags & O_ACCMODE) == O_RDWR,
 		.keeps_bytes = !(call->fi.flags & O_TRUNC),
 		.opener = call->process,
+		.goes_on = call_goes_on,
+		.goes_on_arg = call,
 	};
 	struct export *export;
 	struct error err = { 0 };
@@ -189,7 +195,7 @@ void open_for_writing(fuse_req_t req, struct node *node,
 	call->handle = handle;
 	call->fi = *fi;
 	call->process = caller_process(fuse_req_ctx(req)->pid);
-	call_queue(call, server->fs->pool, open_run);
+	call_queue(call, server->fs->creators, open_run);
 }
 
 /* Operations of an open file. */
@@ -424,7 +430,9 @@ static void truncate_run(struct job *job)
 	struct node *node = call->handle->node;
 	struct fs *fs = call->server->fs;
 	char key[STORE_KEY_MAX + 2], path[PATH_BYTES];
-	struct export_args args = { .keeps_bytes = true };
+	struct export_args args = { .keeps_bytes = true,
+				    .goes_on = call_goes_on,
+				    .goes_on_arg = call };
 	struct export *export;
 	struct error err = { 0 };
 
@@ -468,7 +476,7 @@ void truncate_node(fuse_req_t req, struct node *node, uint64_t size)
 	call->handle = handle;
 	call->is_setattr = true;
 	call->op.offset = size;
-	call_queue(call, server->fs->pool, truncate_run);
+	call_queue(call, server->fs->creators, truncate_run);
 }
 
 void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,

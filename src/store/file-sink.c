@@ -603,6 +603,7 @@ int file_create(struct sink **out, struct store *store, const char *key,
 	if (!self)
 		return error_nomem(err);
 	self->sink.ops = &file_sink_ops;
+	self->sink.can_seal = true;
 	self->store = (struct file_store *)store;
 	self->dir = self->fd = -1;
 	if (copy_args(self, key, args, err) || enter_dir(self, err) ||

@@ -208,6 +208,19 @@ static void sum_cancel(struct sink *sink)
 	sink_cancel(((struct sum_sink *)sink)->inner);
 }
 
+static int sum_seal(struct sink *sink, struct error *err)
+{
+	return sink_seal(((struct sum_sink *)sink)->inner, err);
+}
+
+static int sum_readv(struct sink *sink, uint64_t offset,
+		     const struct iovec *iov, int iovcnt, struct error *err)
+{
+	struct sink *inner = ((struct sum_sink *)sink)->inner;
+
+	return inner->ops->readv(inner, offset, iov, iovcnt, err);
+}
+
 static void sum_discard(struct sink *sink)
 {
 	struct sum_sink *self = (struct sum_sink *)sink;
@@ -225,6 +238,8 @@ static const struct sink_ops sum_sink_ops = {
 	.patch = sum_patch,
 	.finish = sum_finish,
 	.cancel = sum_cancel,
+	.seal = sum_seal,
+	.readv = sum_readv,
 	.discard = sum_discard,
 };
 
@@ -251,6 +266,7 @@ int parts_sum_sink_new(struct sink **out, struct sink *inner,
 		return error_nomem(err);
 	}
 	self->inner = inner;
+	self->sink.can_seal = inner->can_seal;
 	*out = &self->sink;
 	return 0;
 }

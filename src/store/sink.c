@@ -105,16 +105,11 @@ int sink_finish(struct sink *sink, struct object_info *info,
 	return 0;
 }
 
-bool sink_can_seal(const struct sink *sink)
-{
-	return sink->ops->seal;
-}
-
 int sink_seal(struct sink *sink, struct error *err)
 {
 	if (check_sink(sink, err))
 		return -1;
-	if (!sink_can_seal(sink))
+	if (!sink->can_seal)
 		return error_set(err, ERR_UNSUPPORTED, "the store cannot give "
 				 "back what it was given");
 	if (sink->ops->seal(sink, &sink->error))
@@ -122,7 +117,6 @@ int sink_seal(struct sink *sink, struct error *err)
 	return 0;
 }
 
-/* A sealed sink as an object. */
 struct sealed_object {
 	struct object object;
 	struct sink *sink;

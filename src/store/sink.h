@@ -72,7 +72,7 @@ struct sink_ops {
 		      struct error *err);
 	/* Optional: see sink_cancel(). */
 	void (*cancel)(struct sink *sink);
-	/* Optional, both or none: see sink_seal(). readv() fills all of iov
+	/* Both with can_seal: see sink_seal(). readv() fills all of iov
 	 * with what was appended, from any thread. */
 	int (*seal)(struct sink *sink, struct error *err);
 	int (*readv)(struct sink *sink, uint64_t offset,
@@ -81,10 +81,11 @@ struct sink_ops {
 	void (*discard)(struct sink *sink);
 };
 
-/* First member of a driver's own sink; the driver sets ops, the rest is kept
- * by the functions below. */
+/* First member of a driver's own sink; the driver sets ops and can_seal, the
+ * rest is kept by the functions below. */
 struct sink {
 	const struct sink_ops *ops;
+	bool can_seal;       /* the store can give back what it is given */
 	uint64_t position;   /* bytes appended so far */
 	uint32_t head_bytes;
 	struct error error;  /* the first failure */
@@ -109,11 +110,8 @@ int sink_patch(struct sink *sink, uint64_t offset, const void *data,
 int sink_finish(struct sink *sink, struct object_info *info,
 		struct error *err);
 
-/* Can this store give back what it was given? */
-bool sink_can_seal(const struct sink *sink);
-
 /* Instead of finishing: all bytes are stored, no object appears, and they can
- * be read by sink_object(). ERR_UNSUPPORTED unless sink_can_seal(). */
+ * be read by sink_object(). ERR_UNSUPPORTED without can_seal. */
 int sink_seal(struct sink *sink, struct error *err);
 
 /* The bytes of a sealed sink as an object without a key. Takes the sink over,

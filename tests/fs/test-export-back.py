@@ -104,6 +104,19 @@ def test_read_back(mount, name):
     check(mount, name, DATA[:4] + b"x" + DATA[5:], "read back and changed")
 
 
+def test_part(mount):
+    """In an OVA that is being made, too."""
+    os.mkdir(mount.disk("x.ova.part"))
+    with open(mount.disk("x.ova.part/d.vmdk.raw"), "wb") as file:
+        file.write(DATA)
+        file.seek(0)
+        file.write(b"HEADER")
+    os.rename(mount.disk("x.ova.part"), mount.disk("x.ova"))
+    with open(mount.disk("x.ova/d.vmdk.raw"), "rb") as file:
+        tap.ok(file.read() == b"HEADER" + DATA[6:], "a disk of an OVA")
+    os.unlink(os.path.join(mount.top, "objects/x.ova"))
+
+
 def test_killed(mount, name):
     """The daemon dies while the file is written anew."""
     fd = create(mount.disk(name))
@@ -241,6 +254,7 @@ def main():
             test_header(mount, name)
             test_changes(mount, name)
             test_outgrown(mount, name)
+        test_part(mount)
     with export.Mount("delete", "scratch-size=4M") as mount:
         for name in NAMES:
             test_read_back(mount, name)

@@ -215,7 +215,7 @@ static int write_disk(const struct plan *plan, const struct way *way,
 		fail(plan, "no writer", err);
 	sink = log_sink_new(log, writer->head_bytes);
 	if (!pack_new(&pack, engine_pool(engine), engine_budget(engine),
-		      writer, sink, err))
+		      writer, sink, NULL, err))
 		return write_all(pack, plan, way, err);
 	sink_discard(sink);
 	writer_free(writer);

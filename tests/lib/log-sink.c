@@ -157,15 +157,6 @@ static void log_sink_discard(struct sink *sink)
 	free(sink);
 }
 
-static const struct sink_ops log_sink_ops = {
-	.write = log_sink_write,
-	.zeroes = log_sink_zeroes,
-	.patch = log_sink_patch,
-	.finish = log_sink_finish,
-	.cancel = log_sink_cancel,
-	.discard = log_sink_discard,
-};
-
 static int log_sink_seal(struct sink *sink, struct error *err)
 {
 	struct sink_log *log = ((struct log_sink *)sink)->log;
@@ -191,7 +182,7 @@ static int log_sink_readv(struct sink *sink, uint64_t offset,
 	return 0;
 }
 
-static const struct sink_ops sealing_ops = {
+static const struct sink_ops log_sink_ops = {
 	.write = log_sink_write,
 	.zeroes = log_sink_zeroes,
 	.patch = log_sink_patch,
@@ -209,7 +200,8 @@ struct sink *log_sink_new(struct sink_log *log, uint32_t head_bytes)
 	if (!self)
 		bail_out("no memory");
 	self->log = log;
-	self->sink.ops = log->can_seal ? &sealing_ops : &log_sink_ops;
+	self->sink.ops = &log_sink_ops;
+	self->sink.can_seal = log->can_seal;
 	self->sink.head_bytes = head_bytes;
 	return &self->sink;
 }

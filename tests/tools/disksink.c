@@ -111,7 +111,7 @@ static int start(struct pack **out, struct engine *engine,
 		return -1;
 	}
 	if (pack_new(out, engine_pool(engine), engine_budget(engine), writer,
-		     sink, err)) {
+		     sink, NULL, err)) {
 		sink_discard(sink);
 		writer_free(writer);
 		return -1;

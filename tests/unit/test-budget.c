@@ -6,6 +6,7 @@
 #include "config.h"
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include "common/budget.h"
 #include "tests/tap.h"
@@ -120,6 +121,53 @@ static void test_threads(struct budget *budget, struct cache *cache)
 	evict(cache, 1000);
 }
 
+/* Waiting for what others hold. */
+
+#define HELD 900
+
+static void *release_later(void *arg)
+{
+	usleep(50000);
+	budget_release(arg, HELD);
+	return NULL;
+}
+
+static bool never(void *arg)
+{
+	++*(unsigned int *)arg;
+	return false;
+}
+
+static void test_waiting(struct budget *budget)
+{
+	struct patience patience = { .wait_ms = 150 };
+	struct error err = { 0 };
+	unsigned int asked = 0;
+	pthread_t thread;
+
+	ok(budget_try(budget, HELD), "others hold most");
+	fails_with(budget_reserve_wait(budget, 200, "it", NULL, &err), &err,
+		   ERR_NOMEM, "-o memory=", "without patience");
+	fails_with(budget_reserve_wait(budget, 200, "it", &patience, &err),
+		   &err, ERR_NOMEM, "-o memory=", "the time is over");
+	patience.wait_ms = 60000;
+	fails_with(budget_reserve_wait(budget, 2000, "it", &patience, &err),
+		   &err, ERR_NOMEM, "-o memory=", "what never fits");
+	patience.goes_on = never;
+	patience.arg = &asked;
+	fails_with(budget_reserve_wait(budget, 200, "it", &patience, &err),
+		   &err, ERR_CANCELLED, "interrupted", "nobody wants it");
+	is_u64(asked, 1, "which was asked");
+	patience.goes_on = NULL;
+	if (pthread_create(&thread, NULL, release_later, budget))
+		abort();
+	succeeds(budget_reserve_wait(budget, 200, "it", &patience, &err),
+		 &err, "others give it back");
+	pthread_join(thread, NULL);
+	is_u64(budget_stats(budget).used, 200, "it is taken");
+	budget_release(budget, 200);
+}
+
 int main(void)
 {
 	struct cache first = { .lock = PTHREAD_MUTEX_INITIALIZER };
@@ -130,6 +178,7 @@ int main(void)
 	succeeds(budget_new(&budget, 1000, &err), &err, "budget");
 	first.budget = second.budget = budget;
 	test_bound(budget);
+	test_waiting(budget);
 	budget_add_reclaimer(budget, evict, &first);
 	budget_add_reclaimer(budget, evict, &second);
 	test_reclaim(budget, &first, &second);

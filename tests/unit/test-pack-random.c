@@ -186,7 +186,7 @@ static int write_disk(const struct kind *kind, const struct layout *layout,
 		return -1;
 	sink = log_sink_new(log, writer->head_bytes);
 	if (pack_new(&pack, engine_pool(engine), engine_budget(engine),
-		     writer, sink, &err)) {
+		     writer, sink, NULL, &err)) {
 		sink_discard(sink);
 		writer_free(writer);
 		return -1;

@@ -71,7 +71,8 @@ static int start(struct run *run, struct error *error)
 	if (writer_new(&writer, format_find(run->kind->format), &args, error))
 		return -1;
 	run->sink = log_sink_new(run->log, writer->head_bytes);
-	if (pack_new(&run->pack, pool, budget, writer, run->sink, error)) {
+	if (pack_new(&run->pack, pool, budget, writer, run->sink, NULL,
+		     error)) {
 		sink_discard(run->sink);
 		writer_free(writer);
 		return -1;
