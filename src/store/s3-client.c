@@ -48,6 +48,8 @@ static const char *const call_names[S3_CALL_KINDS + 1] = {
 	[S3_CALL_PUT] = "put",
 	[S3_CALL_CREATE] = "begin",
 	[S3_CALL_PART] = "part",
+	[S3_CALL_COPY] = "copy",
+	[S3_CALL_FETCH] = "fetch",
 	[S3_CALL_COMPLETE] = "complete",
 	[S3_CALL_ABORT] = "abort",
 	[S3_CALL_ASK] = "ask",
@@ -169,6 +171,11 @@ struct retrier *s3_client_retrier(struct s3_client *client)
 struct pool *s3_client_pool(struct s3_client *client)
 {
 	return client->pool;
+}
+
+bool s3_client_is_aws(const struct s3_client *client)
+{
+	return client->endpoint.is_aws;
 }
 
 bool s3_client_signs_bodies(const struct s3_client *client)

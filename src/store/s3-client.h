@@ -42,17 +42,23 @@ struct pool *s3_client_pool(struct s3_client *client);
 /* Are bodies signed, or is TLS, or the user, content without? */
 bool s3_client_signs_bodies(const struct s3_client *client);
 
+/* Is it AWS itself, whose servers heed every condition? */
+bool s3_client_is_aws(const struct s3_client *client);
+
 /* What an upload sends, for control/stats. */
 enum s3_call_kind {
-	S3_CALL_PUT, S3_CALL_CREATE, S3_CALL_PART, S3_CALL_COMPLETE,
-	S3_CALL_ABORT, S3_CALL_ASK, S3_CALL_CHANGE,
+	S3_CALL_PUT, S3_CALL_CREATE, S3_CALL_PART, S3_CALL_COPY,
+	S3_CALL_FETCH, S3_CALL_COMPLETE, S3_CALL_ABORT, S3_CALL_ASK,
+	S3_CALL_CHANGE,
 	S3_CALL_KINDS,
 };
 
-/* If-None-Match: * and If-Match, of a PUT and of CompleteMultipartUpload. */
+/* If-None-Match: * and If-Match, of a PUT, of CompleteMultipartUpload, of
+ * CopyObject; and of DELETE. */
 enum s3_condition {
 	S3_PUT_NEW = 1, S3_PUT_MATCH = 2, S3_COMPLETE_NEW = 4,
-	S3_COMPLETE_MATCH = 8,
+	S3_COMPLETE_MATCH = 8, S3_COPY_NEW = 16, S3_COPY_MATCH = 32,
+	S3_DELETE_MATCH = 64,
 };
 
 /* A bucket and what was found out about it. */

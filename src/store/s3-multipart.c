@@ -181,8 +181,8 @@ static int read_part(const struct s3_upload *upload, unsigned int number,
 	return 0;
 }
 
-static void part_query(const struct s3_upload *upload, unsigned int number,
-		       struct strbuf *out)
+void s3_part_query(const struct s3_upload *upload, unsigned int number,
+		   struct strbuf *out)
 {
 	strbuf_printf(out, "partNumber=%u&uploadId=", number);
 	uri_encode(out, upload->id, false);
@@ -210,7 +210,7 @@ int s3_upload_part(const struct s3_upload *upload, unsigned int number,
 	int ret;
 
 	md5_header(payload, md5, sizeof(md5));
-	part_query(upload, number, &query);
+	s3_part_query(upload, number, &query);
 	request.query = query.data;
 	ret = query.failed ? error_nomem(err) :
 	      s3_send_again(upload->bucket, S3_CALL_PART, &request, &response,

@@ -109,4 +109,8 @@ int s3_part_set(const struct s3_bucket *bucket, struct s3_part *part,
 		const struct http_response *response, const char *etag,
 		struct error *err);
 
+/* For the same: the query that says which part. */
+void s3_part_query(const struct s3_upload *upload, unsigned int number,
+		   struct strbuf *out);
+
 #endif

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the vmiefs authors
+ *
+ * What S3 copies itself. */
+#include "config.h"
+
+#include <limits.h>
+#include <string.h>
+
+#include "common/checked.h"
+#include "common/cleanup.h"
+#include "common/xml.h"
+#include "store/s3-copy.h"
+
+#define HEADER_MAX (8u << 10) /* a key of 1024 bytes takes 3 KiB */
+#define ANSWER_MAX (256u << 10)
+
+/* Servers copy at disk speed, and say nothing meanwhile, or send blanks. */
+#define TRY_MS           120000
+#define SLOWEST_COPY_RATE 4096 /* bytes a millisecond */
+
+/* The headers that name a source. */
+struct source_headers {
+	struct strbuf source;
+	char if_match[STORE_ETAG_MAX + 32], rgw_if_match[STORE_ETAG_MAX + 32];
+	char range[96];
+};
+
+static int name_source(struct source_headers *headers,
+		       const struct s3_bucket *bucket,
+		       const struct s3_range *source, struct error *err)
+{
+	*headers = (struct source_headers){ .source.max = HEADER_MAX };
+	strbuf_printf(&headers->source, "x-amz-copy-source: /%s/",
+		      bucket->name);
+	uri_encode(&headers->source, source->key, true);
+	snprintf(headers->if_match, sizeof(headers->if_match),
+		 "x-amz-copy-source-if-match: \"%s\"", source->info->etag);
+	/* radosgw (16 to 19) looks for the condition here. */
+	snprintf(headers->rgw_if_match, sizeof(headers->rgw_if_match),
+		 "x-amz-copy-if-match: \"%s\"", source->info->etag);
+	snprintf(headers->range, sizeof(headers->range),
+		 "x-amz-copy-source-range: bytes=%llu-%llu",
+		 (unsigned long long)source->offset,
+		 (unsigned long long)(source->offset + source->length - 1));
+	if (!headers->source.failed)
+		return 0;
+	strbuf_free(&headers->source);
+	return error_nomem(err);
+}
+
+static void set_times(struct s3_request *request, uint64_t length)
+{
+	request->timeout_ms = (unsigned int)min_u64(
+		TRY_MS + length / SLOWEST_COPY_RATE, UINT_MAX / 2);
+	request->answer_ms = request->timeout_ms;
+	request->within_ms = 2 * request->timeout_ms;
+}
+
+/* The ETag in a CopyPartResult or CopyObjectResult. */
+static int read_etag(const struct strbuf *text, char *etag, size_t size,
+		     struct error *err)
+{
+	struct error oddity = { 0 };
+	const xmlNode *node = NULL;
+	xmlChar *content;
+	xmlDoc *doc = NULL;
+
+	if (text->len && !xml_load(&doc, text->data, text->len, &oddity, NULL))
+		node = xml_child(xmlDocGetRootElement(doc), "ETag");
+	content = node ? xmlNodeGetContent(node) : NULL;
+	snprintf(etag, size, "%s", content ? (const char *)content : "");
+	xmlFree(content);
+	xmlFreeDoc(doc);
+	/* Something in between gave the answer; the next may be right. */
+	return *etag ? 0 : error_set(err, ERR_NETWORK, "the answer does not "
+				     "say what was copied");
+}
+
+/* What does a refusal mean that is about the source? */
+static int explain(struct error *err)
+{
+	struct error_remote remote;
+	bool is_gone;
+
+	if (!err)
+		return -1;
+	remote = err->remote;
+	is_gone = !strcmp(remote.code, "NoSuchKey");
+	if (is_gone || remote.http_status == 412 || remote.http_status == 416 ||
+	    !strcmp(remote.code, "InvalidRange")) {
+		error_set(err, ERR_STALE, is_gone ? "was deleted while it was "
+			  "copied" : "was replaced while it was copied");
+		err->remote = remote;
+	}
+	return -1;
+}
+
+static int send_part(const struct s3_upload *upload, unsigned int number,
+		     const struct s3_range *source,
+		     struct source_headers *headers, struct s3_part *part,
+		     struct error *err)
+{
+	struct strbuf query = { .max = HEADER_MAX };
+	struct strbuf text = { .max = ANSWER_MAX };
+	const char *lines[] = { headers->source.data, headers->if_match,
+				headers->range, NULL };
+	struct s3_request request = {
+		.method = "PUT",
+		.key = upload->key,
+		.headers = lines,
+		.text = &text,
+		.may_fail_late = true,
+		.cancelled = upload->cancelled,
+	};
+	struct http_response response = { 0 };
+	char etag[STORE_ETAG_MAX + 16];
+	int ret;
+
+	set_times(&request, source->length);
+	s3_part_query(upload, number, &query);
+	request.query = query.data;
+	ret = query.failed ? error_nomem(err) :
+	      s3_send_again(upload->bucket, S3_CALL_COPY, &request, &response,
+			    err);
+	if (!ret)
+		ret = read_etag(&text, etag, sizeof(etag), err);
+	if (!ret)
+		ret = s3_part_set(upload->bucket, part, number, source->length,
+				  &response, etag, err);
+	http_response_free(&response);
+	strbuf_free(&query);
+	strbuf_free(&text);
+	return ret;
+}
+
+int s3_copy_part(const struct s3_upload *upload, unsigned int number,
+		 const struct s3_range *source, struct s3_part *part,
+		 struct error *err)
+{
+	struct source_headers headers;
+	int ret;
+
+	if (name_source(&headers, upload->bucket, source, err))
+		return -1;
+	ret = send_part(upload, number, source, &headers, part, err);
+	strbuf_free(&headers.source);
+	return ret ? explain(err) : 0;
+}
+
+static int send_object(struct s3_bucket *bucket, const char *key,
+		       const struct s3_range *source,
+		       const char *const *headers,
+		       const atomic_bool *cancelled, struct error *err)
+{
+	struct strbuf text = { .max = ANSWER_MAX };
+	struct s3_request request = {
+		.method = "PUT",
+		.key = key,
+		.headers = headers,
+		.text = &text,
+		.may_fail_late = true,
+		.cancelled = cancelled,
+	};
+	struct http_response response;
+	char etag[STORE_ETAG_MAX + 16];
+	int ret;
+
+	set_times(&request, source->length);
+	ret = s3_send_again(bucket, S3_CALL_COPY, &request, &response, err);
+	if (!ret)
+		ret = read_etag(&text, etag, sizeof(etag), err);
+	http_response_free(&response);
+	strbuf_free(&text);
+	return ret;
+}
+
+int s3_copy_object(struct s3_bucket *bucket, const char *key,
+		   const struct s3_range *source, const char *const *headers,
+		   const atomic_bool *cancelled, struct error *err)
+{
+	const char *lines[S3_COPY_HEADERS + 4];
+	struct source_headers own;
+	size_t n = 0;
+	int ret;
+
+	if (name_source(&own, bucket, source, err))
+		return -1;
+	lines[n++] = own.source.data;
+	lines[n++] = own.if_match;
+	if (!s3_client_is_aws(bucket->client))
+		lines[n++] = own.rgw_if_match;
+	for (; *headers && n < S3_COPY_HEADERS + 3; headers++)
+		lines[n++] = *headers;
+	lines[n] = NULL;
+	ret = send_object(bucket, key, source, lines, cancelled, err);
+	strbuf_free(&own.source);
+	return ret;
+}
+
+int s3_copy_check(struct s3_bucket *bucket, const struct s3_range *source,
+		  const atomic_bool *cancelled, struct error *err)
+{
+	struct error why = { 0 };
+	struct s3_head head;
+
+	if (s3_ask(bucket, source->key, cancelled, 0, &head, &why)) {
+		if (why.kind == ERR_NOT_FOUND)
+			error_set(&why, ERR_STALE, "was deleted while it was "
+				  "copied");
+		if (err)
+			*err = why;
+		return -1;
+	}
+	if (head.info.size == source->info->size &&
+	    !strcmp(head.info.etag, source->info->etag))
+		return 0;
+	return error_set(err, ERR_STALE, "was replaced while it was copied");
+}
