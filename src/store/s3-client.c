@@ -21,7 +21,7 @@
 #define HOPS_MAX       3
 #define UPLOADS_MAX    32 /* parts on their way, of all objects together */
 #define OWN_HEADERS    8
-#define HEADERS_MAX    16
+#define HEADERS_MAX    24
 #define HEADER_MAX     (16u << 10) /* session tokens have some KiB */
 #define URL_MAX        (16u << 10) /* a key of 1024 bytes takes 3 KiB */
 #define SKEW_S         300 /* S3 tolerates 900 */
@@ -296,7 +296,7 @@ static void free_headers(struct headers *headers)
 	}
 }
 
-static int64_t server_time(struct s3_client *client)
+int64_t s3_client_time(struct s3_client *client)
 {
 	return (int64_t)time(NULL) + atomic_load(&client->clock_ahead_s);
 }
@@ -342,7 +342,7 @@ static int make_headers(struct sending *s, const char *path,
 	if (client->requester_pays)
 		strbuf_puts(next_header(headers),
 			    "x-amz-request-payer: requester");
-	s->signed_at = server_time(s->bucket->client);
+	s->signed_at = s3_client_time(s->bucket->client);
 	if (s->keys) {
 		sigv4_date(date, s->signed_at);
 		strbuf_printf(next_header(headers), "x-amz-date: %s", date);

@@ -39,6 +39,9 @@ struct http *s3_client_http(struct s3_client *client); /* borrowed */
 struct retrier *s3_client_retrier(struct s3_client *client);
 struct pool *s3_client_pool(struct s3_client *client);
 
+/* Seconds since 1970 by the server's clock, as far as that is known. */
+int64_t s3_client_time(struct s3_client *client);
+
 /* Are bodies signed, or is TLS, or the user, content without? */
 bool s3_client_signs_bodies(const struct s3_client *client);
 

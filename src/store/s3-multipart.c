@@ -5,25 +5,20 @@
 #include "config.h"
 
 #include <libxml/xmlwriter.h>
-#include <limits.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/checked.h"
 #include "common/cleanup.h"
-#include "common/log.h"
 #include "common/xml.h"
 #include "store/http-fields.h"
-#include "store/retrier.h"
 #include "store/s3-multipart.h"
+#include "store/s3-verify.h"
 
 #define QUERY_MAX   (8u << 10)
 #define ANSWER_MAX  (256u << 10)
 #define THINK_MS    300000 /* servers put 10,000 parts together in this */
 #define ABORT_MS    30000
-#define GIVEN_UP_MS 3000  /* somebody has given up, but is to know */
-#define CLOCK_NS    2000000000 /* servers round times */
 
 static bool is_code(const struct error *err, const char *code)
 {
@@ -181,6 +176,57 @@ static int read_part(const struct s3_upload *upload, unsigned int number,
 	return 0;
 }
 
+/* What is stored of a payload that was sent as a whole. */
+static void expect(struct s3_expected *expected,
+		   const struct s3_bucket *bucket,
+		   const struct s3_payload *payload)
+{
+	*expected = (struct s3_expected){
+		.size = payload->bytes,
+		.since_ns = s3_client_time(bucket->client) * 1000000000,
+	};
+	hex_of(payload->md5, expected->etag);
+}
+
+int s3_put(struct s3_bucket *bucket, const char *key,
+	   const char *const *headers, const struct s3_payload *payload,
+	   const atomic_bool *cancelled, struct object_info *info,
+	   struct error *err)
+{
+	const char *lines[S3_HEADERS_MAX + 2] = { NULL };
+	char md5[64];
+	struct s3_request request = {
+		.method = "PUT",
+		.key = key,
+		.headers = lines,
+		.body = payload->iov,
+		.body_count = payload->iovcnt,
+		.payload_hash = payload->hash,
+		.cancelled = cancelled,
+	};
+	struct s3_expected expected;
+	struct http_response response;
+	struct error why = { 0 };
+	int ret;
+
+	md5_header(payload, md5, sizeof(md5));
+	lines[0] = md5;
+	for (size_t i = 0; headers && headers[i] && i < S3_HEADERS_MAX; i++)
+		lines[i + 1] = headers[i];
+	expect(&expected, bucket, payload);
+	ret = s3_send_again(bucket, S3_CALL_PUT, &request, &response, &why);
+	if (ret && response.is_repeated)
+		why.remote.attempts++;
+	http_response_free(&response);
+	if (!ret)
+		return s3_verify(bucket, key, &expected, info, err);
+	if (!s3_find_lost(bucket, key, &expected, info, &why))
+		return 0;
+	if (err)
+		*err = why;
+	return -1;
+}
+
 void s3_part_query(const struct s3_upload *upload, unsigned int number,
 		   struct strbuf *out)
 {
@@ -324,122 +370,27 @@ static int send_complete(const struct s3_upload *upload,
 	return ret;
 }
 
-/* What the object must be if it is the one that was completed. */
-struct expected {
-	uint64_t size;
-	bool has_etag;
-	char etag[STORE_ETAG_MAX];
-	unsigned int within_ms; /* or it is not known; 0: the mount's time */
-};
-
-/* 1: it is; 0: it is not; -1: it cannot be asked for. */
-static int is_there(const struct s3_upload *upload,
-		    const struct expected *expected,
-		    struct object_info *info, struct error *err)
-{
-	struct s3_head head;
-	struct error why = { 0 };
-
-	if (s3_ask(upload->bucket, upload->key, NULL, expected->within_ms,
-		   &head, &why)) {
-		if (err)
-			*err = why;
-		return why.kind == ERR_NOT_FOUND ? 0 : -1;
-	}
-	*info = head.info;
-	if (head.info.size != expected->size)
-		return 0;
-	if (expected->has_etag && head.etag_is_md5)
-		return !strcmp(head.info.etag, expected->etag);
-	/* Objects have the time at which their upload began. */
-	return head.info.mtime_ns >= upload->begun_ns - CLOCK_NS;
-}
-
-/* The answer was lost, or says that there is no such upload, which it also
- * does of one that was completed by a try whose answer was lost. */
-static bool may_be_done(const struct error *err)
-{
-	return err->kind == ERR_NETWORK || err->kind == ERR_TIMEOUT ||
-	       err->kind == ERR_CANCELLED || is_code(err, "NoSuchUpload") ||
-	       (err->remote.attempts > 1 && err->remote.http_status == 412);
-}
-
-/* Complete has failed: find out whether it has. */
-static int look_for_it(const struct s3_upload *upload,
-		       struct expected *expected,
-		       struct object_info *info, struct error *err)
-{
-	struct error ask = { 0 };
-	int found;
-
-	if (!may_be_done(err))
-		return -1;
-	if (err->kind == ERR_CANCELLED)
-		expected->within_ms = GIVEN_UP_MS;
-	found = is_there(upload, expected, info, &ask);
-	if (found > 0) {
-		log_info("%s: the upload is complete, although its answer "
-			 "was lost: %s", upload->key, err->text);
-		return 0;
-	}
-	if (found < 0 && err->kind != ERR_CANCELLED)
-		error_prefix(err, "whether it has appeared is not known");
-	return -1;
-}
-
-/* It is complete; is it what is there? Not every server shows it at once. */
-static int verify(const struct s3_upload *upload,
-		  const struct expected *expected, struct object_info *info,
-		  struct error *err)
-{
-	struct retrier *retrier = s3_client_retrier(upload->bucket->client);
-	struct error why = { 0 };
-	int found = 0;
-
-	for (unsigned int i = 0; i < 6; i++) {
-		if (i && !retrier_pause(retrier, 100u << i, NULL))
-			break;
-		memset(info, 0, sizeof(*info));
-		error_clear(&why);
-		found = is_there(upload, expected, info, &why);
-		if (found)
-			break;
-	}
-	if (found > 0)
-		return 0;
-	if (found < 0 || why.kind == ERR_NOT_FOUND) {
-		if (err)
-			*err = why;
-		return error_prefix(err, "it was stored, but cannot be found");
-	}
-	if (info->size != expected->size && !strcmp(info->etag, expected->etag))
-		return error_set(err, ERR_CORRUPT, "the server has %llu bytes "
-				 "of the %llu that it was sent",
-				 (unsigned long long)info->size,
-				 (unsigned long long)expected->size);
-	return error_set(err, ERR_STALE, "was replaced by somebody else as "
-			 "soon as it was stored");
-}
-
 int s3_upload_complete(const struct s3_upload *upload, const char *condition,
 		       const struct s3_part *parts, unsigned int count,
 		       struct object_info *info, struct error *err)
 {
-	struct expected expected = { .size = 0 };
+	struct s3_bucket *bucket = upload->bucket;
+	struct s3_expected expected = { .since_ns = upload->begun_ns };
 	struct error why = { 0 };
 	xmlBuffer *list;
 	int ret;
 
 	for (unsigned int i = 0; i < count; i++)
 		expected.size += parts[i].size;
-	expected.has_etag = s3_parts_etag(parts, count, expected.etag);
+	if (!s3_parts_etag(parts, count, expected.etag))
+		expected.etag[0] = '\0';
 	if (make_list(&list, parts, count, err))
 		return -1;
 	ret = send_complete(upload, condition, list, &why);
 	xmlBufferFree(list);
 	if (!ret)
-		return verify(upload, &expected, info, err);
-	if (!look_for_it(upload, &expected, info, &why))
+		return s3_verify(bucket, upload->key, &expected, info, err);
+	if (!s3_find_lost(bucket, upload->key, &expected, info, &why))
 		return 0;
 	if (err)
 		*err = why;

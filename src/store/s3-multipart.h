@@ -21,6 +21,7 @@
 #define S3_OBJECT_MAX    (5ull << 40)
 #define S3_UPLOAD_ID_MAX 1024         /* with the NUL */
 #define S3_MD5_BYTES     16
+#define S3_HEADERS_MAX   8            /* for a new object */
 
 /* One upload. Texts are borrowed from whoever has it. */
 struct s3_upload {
@@ -49,6 +50,14 @@ struct s3_payload {
 /* Set md5 and hash of a payload that has an iov. */
 int s3_payload_digest(const struct s3_bucket *bucket,
 		      struct s3_payload *payload, struct error *err);
+
+/* PutObject: all of an object at once, of at most S3_PART_MAX bytes. headers
+ * (NULL-ended, or NULL) as for s3_upload_begin(). Sent without them, an object
+ * that is there is replaced. info as of s3_upload_complete(). */
+int s3_put(struct s3_bucket *bucket, const char *key,
+	   const char *const *headers, const struct s3_payload *payload,
+	   const atomic_bool *cancelled, struct object_info *info,
+	   struct error *err);
 
 /* What the server has of a part. */
 struct s3_part {
@@ -82,6 +91,10 @@ int s3_upload_complete(const struct s3_upload *upload, const char *condition,
  * ended by upload->cancelled. */
 int s3_upload_abort(const struct s3_upload *upload, bool *was_gone,
 		    struct error *err);
+
+/* The same in the background, as long as the bucket is there; what fails then
+ * is in the log with key and id. */
+void s3_upload_abort_later(const struct s3_upload *upload);
 
 /* An upload that was begun and has not ended. Valid during the callback. */
 struct s3_pending {

@@ -88,8 +88,7 @@ static void sha256_of(const struct iovec *body, int count,
 	if (good)
 		EVP_DigestFinal_ex(context, digest, NULL);
 	EVP_MD_CTX_free(context);
-	for (int i = 0; i < 32; i++)
-		snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+	sigv4_hex(hex, digest);
 }
 
 void s3_hash_body(const struct s3_bucket *bucket, const struct iovec *body,

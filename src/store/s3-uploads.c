@@ -9,6 +9,8 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/log.h"
+#include "common/pool.h"
 #include "common/xml.h"
 #include "store/http-fields.h"
 #include "store/s3-multipart.h"
@@ -254,4 +256,48 @@ int s3_parts_list(const struct s3_upload *upload, s3_part_fn *fn, void *arg,
 			return 0;
 	}
 	return endless(err);
+}
+
+/* Aborting without anybody who waits. */
+
+struct abort_job {
+	struct job job;
+	struct s3_upload upload;
+	char key[];
+};
+
+static void run_abort(struct job *job)
+{
+	struct abort_job *self = (struct abort_job *)job;
+	struct s3_bucket *bucket = self->upload.bucket;
+	struct error err = { 0 };
+	bool was_gone;
+
+	if (s3_upload_abort(&self->upload, &was_gone, &err))
+		log_warning("s3://%s/%s: upload %s is left behind, it could "
+			    "not be aborted: %s", bucket->name, self->key,
+			    self->upload.id, err.text);
+	free(self);
+	s3_bucket_end(bucket);
+}
+
+void s3_upload_abort_later(const struct s3_upload *upload)
+{
+	size_t size = strlen(upload->key) + 1;
+	struct abort_job *self = malloc(sizeof(*self) + size);
+
+	if (!self) {
+		log_warning("s3://%s/%s: upload %s is left behind: out of "
+			    "memory", upload->bucket->name, upload->key,
+			    upload->id);
+		return;
+	}
+	memcpy(self->key, upload->key, size);
+	self->job = (struct job){ .run = run_abort };
+	self->upload = *upload;
+	self->upload.key = self->key;
+	self->upload.cancelled = NULL;
+	s3_bucket_begin(upload->bucket);
+	pool_add(s3_client_pool(upload->bucket->client), &self->job,
+		 JOB_URGENT);
 }

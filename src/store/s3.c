@@ -6,15 +6,19 @@
  * Buckets of a service share its client. */
 #include "config.h"
 
+#include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/cleanup.h"
 #include "common/xml.h"
 #include "store/http-fields.h"
+#include "store/retrier.h"
 #include "store/s3-internal.h"
 #include "store/s3-list.h"
 #include "store/s3-object.h"
+#include "store/s3-sink.h"
 #include "store/store.h"
 
 /* What follows from a round trip of 20-30 ms and 80-100 MB/s a connection: in
@@ -260,6 +264,21 @@ static int s3_open(struct object **out, struct store *store, const char *key,
 	return s3_object_new(out, &self->bucket, full, &info, err);
 }
 
+static int s3_create(struct sink **out, struct store *store, const char *key,
+		     const struct sink_args *args, struct error *err)
+{
+	struct s3_store *self = (struct s3_store *)store;
+	char full[KEY_SIZE];
+
+	if (is_service(self))
+		return no_such_key(self, err);
+	if (!full_key(self, key, full))
+		return error_errno(err, ENAMETOOLONG, "prefix and key are "
+				   "above the limit of %d bytes",
+				   STORE_KEY_MAX);
+	return s3_sink_new(out, &self->bucket, full, args, err);
+}
+
 static const struct store_ops s3_store_ops;
 
 /* References client. */
@@ -339,8 +358,17 @@ static int s3_stats(struct store *store, struct json_t *object,
 {
 	struct s3_store *self = (struct s3_store *)store;
 
-	return http_stats_json(s3_client_http(self->bucket.client), object,
-			       err);
+	struct s3_client *client = self->bucket.client;
+	json_t *calls = json_object_get(object, "calls");
+
+	if (!calls) {
+		calls = json_object();
+		if (json_object_set_new(object, "calls", calls))
+			return error_nomem(err);
+	}
+	if (retrier_stats(s3_client_retrier(client), calls, err))
+		return -1;
+	return http_stats_json(s3_client_http(client), object, err);
 }
 
 static void s3_close(struct store *store)
@@ -356,6 +384,7 @@ static const struct store_ops s3_store_ops = {
 	.stat = s3_stat,
 	.has_prefix = s3_has_prefix,
 	.open = s3_open,
+	.create = s3_create,
 	.open_bucket = s3_open_bucket,
 	.start = s3_start,
 	.check = s3_check,

@@ -63,6 +63,11 @@ void sigv4_hash(char hex[SIGV4_HASH_SIZE], const void *data, size_t len)
 	add_hex(hex, digest, sizeof(digest));
 }
 
+void sigv4_hex(char hex[SIGV4_HASH_SIZE], const unsigned char *digest)
+{
+	add_hex(hex, digest, SHA256_DIGEST_LENGTH);
+}
+
 void sigv4_date(char text[17], int64_t when)
 {
 	time_t seconds = (time_t)when;

@@ -38,6 +38,9 @@ struct sigv4_request {
 /* Hex SHA-256 of data. */
 void sigv4_hash(char hex[SIGV4_HASH_SIZE], const void *data, size_t len);
 
+/* A digest of 32 bytes in hex. */
+void sigv4_hex(char hex[SIGV4_HASH_SIZE], const unsigned char *digest);
+
 /* "20130524T000000Z", 17 bytes with the NUL. */
 void sigv4_date(char text[17], int64_t time);
 

@@ -6,8 +6,9 @@
  *     storecat [-o OPTION]... SOURCE
  *
  * OPTION: endpoint=URL region=NAME profile=NAME ca-bundle=FILE timeout=MS path
- * virtual anonymous requester-pays unsigned. SOURCE is what store_open()
- * takes; "bare:SOURCE" goes without the retry decorator around it.
+ * virtual anonymous requester-pays unsigned; for put: memory=BYTES scratch=DIR
+ * size=BYTES (announced). SOURCE is what store_open() takes; "bare:SOURCE" goes
+ * without the retry decorator around it.
  *
  * Each line of standard input is a command, its words percent-encoded where
  * they have to be, and gets its answer: lines that begin with a blank, and one
@@ -20,29 +21,42 @@
  *     open KEY [SIZE ETAG]                    with what is known
  *     read OFFSET LENGTH [PIECES]             "ok SHA256", into so many pieces
  *     nowait OFFSET LENGTH                    the same, but without waiting
+ *     put KEY FILE [HOW] [HEAD]               a new object, "ok SIZE ETAG"; HOW:
+ *                        new (at first), any, or the ETag that it replaces.
+ *                        The file's first HEAD bytes come last
  *     bucket NAME        go on in a bucket of the service
  *     stats */
 #include "config.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/budget.h"
 #include "common/cleanup.h"
+#include "common/scratch.h"
 #include "store/http-fields.h"
 #include "store/sigv4.h"
+#include "store/sink.h"
 #include "store/store.h"
 
 #define LINE_MAX_BYTES 16384
 #define WORDS_MAX      4
 #define PIECES_MAX     64
+#define PUT_BYTES      (1u << 20)
 
 struct cat {
 	struct store *store, *service; /* service: what a bucket came from */
 	struct object *object;
+	struct budget *budget;
+	struct scratch *scratch;
+	uint64_t size;
 };
 
 static const struct {
@@ -54,6 +68,26 @@ static const struct {
 	{ "profile=", offsetof(struct store_options, profile) },
 	{ "ca-bundle=", offsetof(struct store_options, ca_bundle) },
 };
+
+/* What is not the store's. */
+static bool set_own_option(struct cat *cat, const char *text)
+{
+	struct error err = { 0 };
+	int ret = 0;
+
+	if (!strncmp(text, "memory=", 7))
+		ret = budget_new(&cat->budget, strtoull(text + 7, NULL, 10),
+				 &err);
+	else if (!strncmp(text, "scratch=", 8))
+		ret = scratch_new(&cat->scratch, text + 8, 16ull << 30, &err);
+	else if (!strncmp(text, "size=", 5))
+		cat->size = strtoull(text + 5, NULL, 10);
+	else
+		return false;
+	if (ret)
+		fprintf(stderr, "storecat: %s\n", err.text);
+	return true;
+}
 
 static void set_option(struct store_options *options, const char *text)
 {
@@ -232,6 +266,73 @@ static int cat_nowait(struct cat *cat, char **words, struct error *err)
 	return read_pieces(cat, words, STORE_NOWAIT, err);
 }
 
+/* Holes of the file are zeroes that nobody reads. */
+static int put_file(struct sink *sink, int fd, uint64_t size,
+		    struct error *err)
+{
+	AUTO_FREE char *data = malloc(PUT_BYTES);
+	uint64_t at = 0;
+
+	while (data && at < size) {
+		off_t found = lseek(fd, (off_t)at, SEEK_DATA);
+		uint64_t begin = found < 0 ? size : (uint64_t)found;
+		ssize_t n;
+
+		if (sink_zeroes(sink, begin - at, err))
+			return -1;
+		at = begin;
+		n = at < size ? pread(fd, data, PUT_BYTES, (off_t)at) : 0;
+		if (n < 0)
+			return error_errno(err, errno, "cannot read");
+		if (sink_write(sink, data, (size_t)n, err))
+			return -1;
+		at += (uint64_t)n;
+	}
+	return data ? 0 : error_nomem(err);
+}
+
+/* The head is written over with itself, as late as a head comes. */
+static int put_head(struct sink *sink, int fd, size_t head, struct error *err)
+{
+	AUTO_FREE char *data = malloc(head + 1);
+
+	if (!data || pread(fd, data, head, 0) != (ssize_t)head)
+		return error_set(err, ERR_ARG, "no head");
+	return sink_patch(sink, 0, data, head, err);
+}
+
+static int cat_put(struct cat *cat, char **words, struct error *err)
+{
+	size_t head = strtoul(words[3], NULL, 10);
+	bool is_new = !*words[2] || !strcmp(words[2], "new");
+	struct sink_args args = {
+		.replace = !is_new,
+		.if_match = is_new || !strcmp(words[2], "any") ? NULL :
+								 words[2],
+		.head_bytes = (uint32_t)head,
+		.size = cat->size,
+		.budget = cat->budget,
+		.scratch = cat->scratch,
+	};
+	AUTO_CLOSE int fd = open(words[1], O_RDONLY | O_CLOEXEC);
+	struct object_info info;
+	struct sink *sink;
+	struct stat st;
+	int ret;
+
+	if (fd < 0 || fstat(fd, &st))
+		return error_errno(err, errno, "%s", words[1]);
+	if (store_create(&sink, cat->store, words[0], &args, err))
+		return -1;
+	ret = put_file(sink, fd, (uint64_t)st.st_size, err);
+	if (!ret && head)
+		ret = put_head(sink, fd, head, err);
+	if (!ret)
+		ret = sink_finish(sink, &info, err);
+	sink_discard(sink);
+	return ret ? -1 : print_info(&info);
+}
+
 static int cat_bucket(struct cat *cat, char **words, struct error *err)
 {
 	struct store *bucket;
@@ -266,7 +367,8 @@ static const struct {
 } commands[] = {
 	{ "all", cat_all }, { "bucket", cat_bucket }, { "check", cat_check },
 	{ "has", cat_has }, { "list", cat_list }, { "nowait", cat_nowait },
-	{ "open", cat_open }, { "page", cat_page }, { "read", cat_read },
+	{ "open", cat_open }, { "page", cat_page }, { "put", cat_put },
+	{ "read", cat_read },
 	{ "stat", cat_stat }, { "stats", cat_stats },
 };
 
@@ -311,6 +413,8 @@ static void run_lines(struct cat *cat)
 	object_close(cat->object);
 	store_close(cat->store);
 	store_close(cat->service);
+	scratch_free(cat->scratch);
+	budget_free(cat->budget);
 }
 
 static int open_source(struct store **out, const char *source,
@@ -329,12 +433,13 @@ static int open_source(struct store **out, const char *source,
 int main(int argc, char **argv)
 {
 	struct store_options options = { 0 };
-	struct cat cat = { 0 };
+	struct cat cat = { .size = SINK_SIZE_UNKNOWN };
 	struct error err = { 0 };
 	int option;
 
 	while ((option = getopt(argc, argv, "o:")) == 'o')
-		set_option(&options, optarg);
+		if (!set_own_option(&cat, optarg))
+			set_option(&options, optarg);
 	if (option != -1 || optind + 1 != argc) {
 		fprintf(stderr, "usage: storecat [-o OPTION]... SOURCE\n");
 		return 2;
