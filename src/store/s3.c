@@ -6,7 +6,6 @@
  * Buckets of a service share its client. */
 #include "config.h"
 
-#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -268,14 +267,10 @@ static int s3_create(struct sink **out, struct store *store, const char *key,
 		     const struct sink_args *args, struct error *err)
 {
 	struct s3_store *self = (struct s3_store *)store;
-	char full[KEY_SIZE];
+	char full[S3_KEY_SIZE];
 
-	if (is_service(self))
-		return no_such_key(self, err);
-	if (!full_key(self, key, full))
-		return error_errno(err, ENAMETOOLONG, "prefix and key are "
-				   "above the limit of %d bytes",
-				   STORE_KEY_MAX);
+	if (s3_full_key(self, key, full, err))
+		return -1;
 	return s3_sink_new(out, &self->bucket, full, args, err);
 }
 
