@@ -8,9 +8,9 @@
  *
  * A tar's headers and the descriptor tell sizes before the bytes come; as all
  * of these are known, the whole is planned first, to the byte. Payload is not
- * touched here: a plan is pieces of ours and ranges of the disks' objects, which
- * the store puts together (store/compose.h). Only a disk whose digest nobody
- * knows is read, for the manifest. The life of a plan:
+ * touched here: a plan is pieces of ours and ranges of the disks' objects,
+ * which the store puts together (store/compose.h). Only a disk whose digest
+ * nobody knows is read, for the manifest. The life of a plan:
  *
  *     ova_plan_new() -> ova_plan_hash() -> ova_plan_pieces() -> free
  *
@@ -53,8 +53,8 @@ int ova_check_name(const char *name, const char *ending, struct error *err);
  * disk's size and that it is a stream-optimised VMDK without a parent (else
  * ERR_UNSUPPORTED). args is for opening the parts, and may be NULL; all
  * arguments are borrowed for the call, but for the sources, which are
- * referenced, and keys and infos, which outlive the plan. ERR_LIMIT above OVA_PARTS_MAX parts, ERR_ARG for no parts or two
- * of one name. */
+ * referenced, and keys and infos, which outlive the plan. ERR_LIMIT above
+ * OVA_PARTS_MAX parts, ERR_ARG for no parts or two of one name. */
 int ova_plan_new(struct ova_plan **out, const char *name,
 		 const struct ova_part *parts, size_t count,
 		 const struct open_args *args, struct error *err);

@@ -43,7 +43,10 @@ struct exports {
 	struct blank *blanks;
 	unsigned int blank_count;
 	uint64_t published, failed, bytes_in, bytes_out; /* of ended ones */
+	uint64_t copied, bytes_copied; /* by the store itself */
 };
+
+struct recorded; /* export-copy.c */
 
 struct export {
 	atomic_uint refs;
@@ -85,6 +88,8 @@ struct export {
 	/* Of who has set is_running. */
 	bool is_spooled;          /* all waits in the spool until it is
 				   * published: there is no stream */
+	struct recorded *recorded; /* copied ranges that the stream does not
+				    * have, or NULL */
 	struct pack *pack;        /* the stream, or NULL */
 	struct writer *writer;    /* its own; for guess_head() alone */
 	bool can_turn_back;       /* the store can give it back */
@@ -127,6 +132,8 @@ int export_resize(struct export *export, const struct export_op *op,
 		  uint64_t size, struct error *err);
 int export_zero(struct export *export, const struct export_op *op,
 		struct error *err);
+/* The file has changed, and is at least `end` bytes large; `bytes` came. */
+void export_note_change(struct export *export, uint64_t end, uint64_t bytes);
 /* Everything that the spool holds, up to size, goes to the stream. */
 int export_drain(struct export *export, const struct export_op *op,
 		 struct error *err);
@@ -142,6 +149,18 @@ void export_close_base(struct export *export);
 
 /* export.c: give up is_running. */
 void export_stop_running(struct export *export);
+
+/* export-copy.c: copies of whole objects. */
+
+/* Before any operation: 1 if it was done by recording it, 0 if it is still to
+ * be done; what it does not go with is converted before. */
+int export_record(struct export *export, struct export_op *op,
+		  struct error *err);
+/* Instead of a stream: 1 if the store has copied the object that was recorded
+ * as a whole, 0 if there is none. */
+int export_copy_whole(struct export *export, const struct export_op *op,
+		      struct object_info *info, struct error *err);
+void export_drop_record(struct export *export);
 
 /* export-publish.c */
 int export_publish(struct export *export, const struct export_op *op,

@@ -239,12 +239,19 @@ int export_publish(struct export *export, const struct export_op *op,
 		   struct error *err)
 {
 	struct object_info info;
+	int ret;
 
 	if (!export_is_dirty(export) &&
 	    (export->is_published || export->has_base))
 		return 0;
 	if (check_sized(export, err))
 		return -1;
+	ret = export_copy_whole(export, op, &info, err);
+	if (ret) {
+		if (ret > 0)
+			become_base(export, &info);
+		return ret < 0 ? -1 : 0;
+	}
 	if (export->is_spooled ? convert(export, op, err) :
 				 export_drain(export, op, err) ||
 				 stream_hole(export, export->size, err))

@@ -313,7 +313,7 @@ static int settle(struct export *export, const struct export_op *op,
 }
 
 /* The file has changed, and is at least so large. */
-static void note_change(struct export *export, uint64_t end, uint64_t bytes)
+void export_note_change(struct export *export, uint64_t end, uint64_t bytes)
 {
 	struct timespec now;
 
@@ -398,7 +398,8 @@ static int make_room(struct export *export, const struct export_op *op,
 /* Does a write at this place go past the spool? */
 static bool is_next(const struct export *export, uint64_t at)
 {
-	if (!export->pack || spool_ranges(export->spool)->count)
+	if (!export->pack || export->recorded ||
+	    spool_ranges(export->spool)->count)
 		return false;
 	if (export->is_readable && !export->streamed &&
 	    (export->was_read || !export->can_turn_back))
@@ -429,7 +430,8 @@ int export_take(struct export *export, struct export_op *op,
 		      export_stream(export, op, op->data + op->taken, left,
 				    &op->taken, err) ? -1 : 0;
 		export->last_end = op->offset + op->taken;
-		note_change(export, export->last_end, op->taken - before);
+		export_note_change(export, export->last_end,
+				   op->taken - before);
 		return ret;
 	}
 	if (at < export->streamed && export_turn_back(export, op, err))
@@ -442,7 +444,7 @@ int export_take(struct export *export, struct export_op *op,
 		return -1;
 	op->taken = op->length;
 	export->last_end = at + left;
-	note_change(export, at + left, left);
+	export_note_change(export, at + left, left);
 	return settle(export, op, err);
 }
 
@@ -467,7 +469,7 @@ size_t export_try_write(struct export *export, uint64_t offset,
 		export->last_end = export->streamed;
 		note_data(export, data, n);
 		note_progress(export);
-		note_change(export, export->streamed, n);
+		export_note_change(export, export->streamed, n);
 	}
 	export_stop_running(export);
 	return n;
@@ -601,7 +603,7 @@ int export_resize(struct export *export, const struct export_op *op,
 	if (size < export->size && shrink(export, op, size, err))
 		return -1;
 	export->sized = size;
-	note_change(export, size, 0);
+	export_note_change(export, size, 0);
 	return 0;
 }
 
@@ -618,7 +620,7 @@ int export_zero(struct export *export, const struct export_op *op,
 	end = min_u64(end, export->size);
 	if (op->offset >= end)
 		return 0;
-	note_change(export, end, 0);
+	export_note_change(export, end, 0);
 	/* A copy knows that this is a hole, and goes on behind it. */
 	if (op->kind == EXPORT_COPY && op->offset == export->streamed &&
 	    is_next(export, op->offset))

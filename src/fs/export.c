@@ -81,6 +81,8 @@ static bool is_fatal(const struct export_op *op, const struct error *err)
 static int run_op(struct export *export, struct export_op *op,
 		  struct error *err)
 {
+	int ret;
+
 	if (op->kind == EXPORT_ABORT) {
 		error_set(err, ERR_CANCELLED, "was given up by its writer");
 		return -1;
@@ -89,6 +91,9 @@ static int run_op(struct export *export, struct export_op *op,
 		return -1;
 	if (atomic_load(&op->is_cancelled))
 		return error_set(err, ERR_CANCELLED, "was interrupted");
+	ret = export_record(export, op, err);
+	if (ret)
+		return ret < 0 ? -1 : 0;
 	switch (op->kind) {
 	case EXPORT_WRITE:
 		return export_take(export, op, err);
@@ -233,6 +238,7 @@ static void close_done(struct export_op *op, const struct error *err)
 		options->failed(options->arg, export->path, err);
 	export_drop_stream(export);
 	export_close_base(export);
+	export_drop_record(export);
 	spool_free(take_ptr(export->spool));
 	budget_release(engine_budget(options->engine), EXPORT_WAIT_BYTES);
 	exports_remove(export->exports, export);

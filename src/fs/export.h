@@ -62,6 +62,15 @@ enum export_op_kind {
 	EXPORT_ABORT,    /* drop what is not published */
 };
 
+/* The object that a disk is all of: no parent, no other file. */
+struct export_origin {
+	struct opened *opened;      /* borrowed */
+	const struct bucket *bucket;
+	char key[STORE_KEY_MAX + 2];
+	struct object_info info;    /* as it was opened */
+	const char *format, *subformat; /* "raw" twice for plain bytes */
+};
+
 /* In the caller's own struct; borrowed until done() was called. */
 struct export_op {
 	enum export_op_kind kind;
@@ -73,6 +82,9 @@ struct export_op {
 				 * EXPORT_READ: filled */
 	struct disk *source;    /* EXPORT_COPY: borrowed */
 	uint64_t source_offset; /* the range lies within it */
+	/* EXPORT_COPY: which object the source's disk is; false where it is
+	 * not one as a whole. Called before done(). NULL = it is not. */
+	bool (*origin)(struct export_op *op, struct export_origin *origin);
 	/* Called once, in a thread of the pool or of export_submit(). */
 	void (*done)(struct export_op *op, const struct error *err);
 

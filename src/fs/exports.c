@@ -283,6 +283,11 @@ int exports_stats(struct exports *exports, json_t *object, struct error *err)
 					     exports->published)) ||
 	    json_object_set_new(object, "failed",
 				json_integer((json_int_t)exports->failed)) ||
+	    json_object_set_new(object, "copied",
+				json_integer((json_int_t)exports->copied)) ||
+	    json_object_set_new(object, "bytes_copied",
+				json_integer((json_int_t)
+					     exports->bytes_copied)) ||
 	    json_object_set_new(object, "bytes_in",
 				json_integer((json_int_t)
 					     exports->bytes_in)) ||

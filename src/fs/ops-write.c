@@ -18,6 +18,7 @@
 #include <linux/falloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "common/checked.h"
 #include "fs/call.h"
@@ -373,6 +374,39 @@ void resize_export(fuse_req_t req, struct handle *handle, uint64_t size)
 	submit(call);
 }
 
+static bool ends_in_gz(const char *key)
+{
+	size_t len = strlen(key);
+
+	return len >= 3 && !strcasecmp(key + len - 3, ".gz");
+}
+
+/* Is the disk being read all of one object, as it is stored? */
+static bool copy_origin(struct export_op *op, struct export_origin *origin)
+{
+	const struct call *call = ring_item(op, struct call, op);
+	const struct handle *source = call->source;
+	const struct node *node = source->node;
+	const struct container *container = opened_container(source->opened);
+	struct target target;
+
+	if (fs_target(node, &target, origin->key, NULL))
+		return false;
+	origin->opened = source->opened;
+	origin->bucket = target.bucket;
+	origin->info = target.info;
+	origin->format = origin->subformat = "raw";
+	if (node->kind == NODE_OBJECT)
+		return true;
+	if (node->kind != NODE_DISK || !container ||
+	    container_object_count(container) != 1 ||
+	    container_disk_count(container) != 1 || ends_in_gz(origin->key))
+		return false;
+	origin->format = node->known->parts[0].format;
+	origin->subformat = node->known->parts[0].subformat;
+	return origin->format && origin->subformat;
+}
+
 /* The kernel's answer has 32 bits for the length. */
 #define COPY_MAX (1u << 30)
 
@@ -402,6 +436,7 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t ino, off_t offset,
 		return;
 	call->source = handle_ref(source);
 	call->op.source = source->disk;
+	call->op.origin = copy_origin;
 	call->op.source_offset = (uint64_t)offset;
 	call->op.offset = (uint64_t)to_offset;
 	call->op.length = min_u64(min_u64(length, COPY_MAX),

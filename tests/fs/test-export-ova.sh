@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the vmiefs authors
 #
-# An OVA is made of the disks in NAME.ova.part/ by renaming that: until then they
-# lie below the state prefix, and none of their bytes is moved then.
+# An OVA is made of the disks in NAME.ova.part/ by renaming that: until then
+# they lie below the state prefix, and none of their bytes is moved then.
 # shellcheck disable=SC2016 # evaluated later
 . "${0%/*}/../functions.sh"
 need_fuse
