@@ -79,24 +79,45 @@ static void bar_text(char bar[BAR_COLUMNS + 3], const json_t *write)
 	memcpy(bar + 1 + BAR_COLUMNS, "]", 2);
 }
 
+/* What became of it; its width is that of a bar. */
+static void result_text(char text[BAR_COLUMNS + 3], const json_t *write)
+{
+	const char *result =
+		json_string_value(json_object_get(write, "result"));
+	double ago = json_number_value(json_object_get(write, "ago"));
+
+	snprintf(text, BAR_COLUMNS + 3, "%s %.0f s ago", result, ago);
+}
+
 static void print_row(const json_t *write)
 {
+	const char *error = json_string_value(json_object_get(write, "error"));
 	const char *name = json_string_value(json_object_get(write, "object"));
 	char in[TEXT_SIZE_MAX], out[TEXT_SIZE_MAX], rate[TEXT_SIZE_MAX];
 	char size[TEXT_SIZE_MAX], bar[BAR_COLUMNS + 3];
 
-	bar_text(bar, write);
-	printf("%10s %10s %10s/s %10s %s ", text_size(in, number(write, "in")),
+	if (json_object_get(write, "result"))
+		result_text(bar, write);
+	else
+		bar_text(bar, write);
+	printf("%10s %10s %10s/s %10s %-*s ",
+	       text_size(in, number(write, "in")),
 	       text_size(out, number(write, "out")),
 	       text_size(rate, number(write, "rate")),
-	       text_size(size, number(write, "size")), bar);
+	       text_size(size, number(write, "size")), BAR_COLUMNS + 2,
+	       bar);
 	text_print(stdout, name ? name : "?");
+	if (error) {
+		printf(": ");
+		text_print(stdout, error);
+	}
 	printf("\n");
 }
 
 static void print_table(const json_t *writing)
 {
 	const json_t *now = json_object_get(writing, "now");
+	const json_t *ended = json_object_get(writing, "ended");
 	const json_t *scratch = json_object_get(writing, "scratch");
 	char used[TEXT_SIZE_MAX], limit[TEXT_SIZE_MAX];
 	const json_t *write;
@@ -104,6 +125,8 @@ static void print_table(const json_t *writing)
 
 	printf("%10s %10s %12s %10s %-*s %s\n", "IN", "OUT", "RATE", "SIZE",
 	       BAR_COLUMNS + 2, "WRITTEN", "OBJECT");
+	json_array_foreach(ended, i, write)
+		print_row(write);
 	json_array_foreach(now, i, write)
 		print_row(write);
 	printf("%zu being written, %" PRIu64 " published, %" PRIu64

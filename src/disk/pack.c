@@ -617,6 +617,15 @@ struct pack_progress pack_progress(struct pack *pack)
 				       .out = atomic_load(&pack->out) };
 }
 
+uint64_t pack_life(struct pack *pack)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&pack->lock);
+
+	(void)held;
+	return atomic_load(&pack->in) + atomic_load(&pack->out) +
+	       (pack->sink ? sink_stored(pack->sink) : 0);
+}
+
 /* The beginning. */
 
 /* Enough batches to keep all cores busy while the caller is held up or sends

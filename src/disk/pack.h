@@ -54,6 +54,10 @@ struct pack_progress {
 };
 struct pack_progress pack_progress(struct pack *pack);
 
+/* Grows as long as anything at all is done: to tell what is slow from what
+ * hangs. Legal as pack_cancel(). */
+uint64_t pack_life(struct pack *pack);
+
 /* The end: info is set where the object has appeared, else err. Called
  * exactly once, from a thread of the pool, when writer, sink and the memory
  * taken from the budget are released; when it returns, nothing of pack may be

@@ -29,7 +29,7 @@ struct call {
 	struct export_op op;          /* ops-write.c */
 	uint64_t done;                /* bytes that were written before op */
 	pid_t process;
-	bool is_setattr;
+	bool is_setattr, is_late;
 	struct handle *source;        /* ops-write.c: a reference, or NULL */
 	struct to *to;                /* ops-change.c */
 	/* Asked to end the work soon, which then answers; NULL: the call is

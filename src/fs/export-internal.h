@@ -19,6 +19,10 @@
 #include "fs/spool.h"
 
 #define BLANKS_MAX 1024 /* remembered */
+#define ENDED_MAX  16   /* likewise, of files that were written ... */
+#define ENDED_S    60   /* ... for so long */
+
+#define SAMPLES    6    /* of progress, one a second, that rates are made of */
 
 /* Set aside for each file: the write that waits for room. */
 #define EXPORT_WAIT_BYTES (1u << 20)
@@ -31,6 +35,18 @@ struct blank {
 	struct blank *next;
 };
 
+/* One that has ended. */
+struct ended {
+	struct ring in_ended;
+	int64_t at_ns;
+	json_t *what;
+};
+
+struct sample {
+	int64_t at_ns;
+	uint64_t in, out;
+};
+
 struct exports {
 	struct exports_options options;
 	struct scratch *scratch;
@@ -39,6 +55,11 @@ struct exports {
 			       * export's own */
 	pthread_cond_t empty;
 	struct ring all;      /* until they have ended */
+	struct ring ended;    /* the newest last */
+	unsigned int ended_count;
+	pthread_t watcher;    /* export-watch.c */
+	pthread_cond_t begun; /* there is something to watch, or no more */
+	bool has_watcher, is_ending;
 	uint64_t serial;
 	struct blank *blanks;
 	unsigned int blank_count;
@@ -73,6 +94,13 @@ struct export {
 	bool is_published, is_dirty;
 	bool is_closing, is_gone;
 	struct pack *cancellable; /* it is being finished */
+	struct pack *live;        /* it is being written or finished */
+	bool can_hang;            /* its sink can */
+	uint64_t life;            /* of what runs, and since when it has not */
+	int64_t life_ns;          /* changed */
+	bool is_hung;             /* that was too long */
+	struct sample samples[SAMPLES];
+	unsigned int next_sample;
 	uint64_t size;
 	int64_t mtime_ns;
 	struct error failure;     /* for ever */
@@ -176,6 +204,20 @@ void export_drop_stream(struct export *export);
 /* Nothing comes of it any more; whoever uses it hears this. */
 void export_fail(struct export *export, const struct error *err);
 bool export_is_busy(struct export *export); /* a second writer has to wait */
+
+/* export-watch.c: notices what hangs, and measures. Both take the exports'
+ * lock as held. */
+int exports_watch(struct exports *exports, struct error *err);
+void exports_stop_watching(struct exports *exports); /* lock not held */
+
+/* export-stats.c */
+void export_sample(struct export *export); /* its lock held */
+/* It has ended: remember how. The exports' lock is held. */
+void exports_note_ended(struct exports *exports, struct export *export);
+void exports_forget_ended(struct exports *exports);
+
+/* export.c: what hangs gets no more operations, and those that wait fail. */
+void export_give_up(struct export *export, const struct error *err);
 
 /* exports.c */
 int exports_add(struct exports *exports, struct export *export,

@@ -125,7 +125,7 @@ static void finish_done(void *arg, const struct object_info *info,
 		finishing->info = *info;
 	if (err)
 		finishing->error = *err;
-	export->cancellable = NULL;
+	export->cancellable = export->live = NULL;
 	finishing->has_ended = true;
 	pthread_cond_broadcast(&export->changed);
 	pthread_mutex_unlock(&export->lock);
@@ -197,6 +197,9 @@ void export_drop_stream(struct export *export)
 	export->streamed = 0;
 	if (!pack)
 		return;
+	pthread_mutex_lock(&export->lock);
+	export->live = NULL;
+	pthread_mutex_unlock(&export->lock);
 	pack_cancel(pack);
 	pack_discard_wait(pack);
 }

@@ -129,6 +129,10 @@ int export_begin_stream(struct export *export, uint64_t size,
 		return -1;
 	}
 	export->streamed = 0;
+	pthread_mutex_lock(&export->lock);
+	export->live = export->pack;
+	export->can_hang = sink->can_hang;
+	pthread_mutex_unlock(&export->lock);
 	return 0;
 }
 

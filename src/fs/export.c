@@ -176,13 +176,21 @@ void export_stop_running(struct export *export)
 
 void export_submit(struct export *export, struct export_op *op)
 {
+	struct error err = { 0 };
+
 	pthread_mutex_lock(&export->lock);
-	ring_append(&export->queue, &op->queued);
-	if (!export->is_running) {
-		export->is_running = true;
-		start_job(export);
+	if (export->is_hung && op != &export->last) {
+		err = export->failure;
+	} else {
+		ring_append(&export->queue, &op->queued);
+		if (!export->is_running) {
+			export->is_running = true;
+			start_job(export);
+		}
 	}
 	pthread_mutex_unlock(&export->lock);
+	if (err.kind != ERR_NONE)
+		op->done(op, &err);
 }
 
 /* Wake whoever waits for room. */
@@ -201,6 +209,44 @@ void export_cancel(struct export *export, struct export_op *op)
 		pack_cancel(export->cancellable);
 	pthread_mutex_unlock(&export->lock);
 	wake(export);
+}
+
+/* Take the first operation out of the queue, but the last of all. */
+static struct export_op *take_waiting(struct export *export)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&export->lock);
+	struct export_op *op;
+
+	(void)held;
+	if (ring_is_empty(&export->queue))
+		return NULL;
+	op = ring_item(export->queue.next, struct export_op, queued);
+	if (op == &export->last)
+		return NULL;
+	ring_remove(&op->queued);
+	return op;
+}
+
+void export_give_up(struct export *export, const struct error *err)
+{
+	struct export_op *op;
+
+	pthread_mutex_lock(&export->lock);
+	export->is_hung = true;
+	if (export->failure.kind == ERR_NONE)
+		export->failure = *err;
+	op = export->current;
+	if (op) {
+		atomic_store(&op->is_cancelled, true);
+		if (op->late)
+			op->late(op, err);
+	}
+	if (export->cancellable)
+		pack_cancel(export->cancellable);
+	pthread_mutex_unlock(&export->lock);
+	wake(export);
+	while ((op = take_waiting(export)))
+		op->done(op, err);
 }
 
 void export_disown(struct export *export)
@@ -280,6 +326,8 @@ static void init_export(struct export *export, struct exports *exports,
 	pthread_cond_init(&export->room, NULL);
 	ring_init(&export->queue);
 	ring_init(&export->in_all);
+	export->samples[0].at_ns = export->life_ns = export->started_ns;
+	export->next_sample = 1;
 	export->sized = UINT64_MAX;
 	export->replaces = args->replaces;
 	export->base = args->base;

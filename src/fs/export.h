@@ -87,6 +87,9 @@ struct export_op {
 	bool (*origin)(struct export_op *op, struct export_origin *origin);
 	/* Called once, in a thread of the pool or of export_submit(). */
 	void (*done)(struct export_op *op, const struct error *err);
+	/* Optional: the store hangs, and nobody knows when it will be done()
+	 * with that. Called at most once; locks are held. */
+	void (*late)(struct export_op *op, const struct error *err);
 
 	/* The module's own. */
 	struct ring queued;

@@ -27,7 +27,9 @@ int exports_new(struct exports **out, const struct exports_options *options,
 	exports->options = *options;
 	pthread_mutex_init(&exports->lock, NULL);
 	pthread_cond_init(&exports->empty, NULL);
+	pthread_cond_init(&exports->begun, NULL);
 	ring_init(&exports->all);
+	ring_init(&exports->ended);
 	if (scratch_new(&exports->scratch, options->scratch_dir,
 			options->scratch_bytes, err) ||
 	    pool_new(&exports->pool, "export", POOL_THREADS, POOL_THREADS,
@@ -75,11 +77,14 @@ void exports_free(struct exports *exports)
 	while (!ring_is_empty(&exports->all))
 		pthread_cond_wait(&exports->empty, &exports->lock);
 	pthread_mutex_unlock(&exports->lock);
+	exports_stop_watching(exports);
+	exports_forget_ended(exports);
 	pool_free(exports->pool);
 	scratch_free(exports->scratch);
 	free_blanks(exports);
 	pthread_mutex_destroy(&exports->lock);
 	pthread_cond_destroy(&exports->empty);
+	pthread_cond_destroy(&exports->begun);
 	free(exports);
 }
 
@@ -115,6 +120,8 @@ int exports_add(struct exports *exports, struct export *export,
 
 	if (find_busy(exports, export->bucket, export->key))
 		return error_errno(err, EBUSY, "is being written");
+	if (exports_watch(exports, err))
+		return -1;
 	snprintf(export->identity, sizeof(export->identity), "new-%llu",
 		 (unsigned long long)++exports->serial);
 	ring_append(&exports->all, &export->in_all);
@@ -128,10 +135,7 @@ void exports_remove(struct exports *exports, struct export *export)
 	pthread_mutex_lock(&export->lock);
 	export->is_gone = true;
 	pthread_mutex_unlock(&export->lock);
-	if (export->is_published)
-		exports->published++;
-	else
-		exports->failed++;
+	exports_note_ended(exports, export);
 	exports->bytes_in += export->in;
 	exports->bytes_out += export->out;
 	ring_remove(&export->in_all);
@@ -229,71 +233,4 @@ bool exports_is_blank(struct exports *exports, const struct bucket *bucket,
 		    !strcmp(b->etag, etag))
 			return true;
 	return false;
-}
-
-/* Counters. */
-
-static json_t *describe(struct export *export)
-{
-	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&export->lock);
-	int64_t ns = clock_ns() - export->started_ns;
-	double seconds = (double)ns / (double)NS_PER_S;
-	double rate = seconds > 0 ? (double)export->in / seconds : 0;
-
-	return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:I}",
-			 "bucket", export->bucket->name,
-			 "object", export->key,
-			 "format", export->is_plain ? "object" :
-						      export->format->name,
-			 "size", (json_int_t)export->size,
-			 "in", (json_int_t)export->in,
-			 "out", (json_int_t)export->out,
-			 "spooled", (json_int_t)export->spooled,
-			 "seconds", seconds,
-			 "rate", (json_int_t)rate);
-}
-
-static int add_writes(struct exports *exports, json_t *writes,
-		      struct error *err)
-{
-	for (struct ring *at = exports->all.next; at != &exports->all;
-	     at = at->next) {
-		struct export *export = ring_item(at, struct export, in_all);
-
-		if (json_array_append_new(writes, describe(export)))
-			return error_nomem(err);
-	}
-	return 0;
-}
-
-int exports_stats(struct exports *exports, json_t *object, struct error *err)
-{
-	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&exports->lock);
-	struct scratch_stats scratch = scratch_stats(exports->scratch);
-	json_t *writes = json_array();
-
-	if (json_object_set_new(object, "now", writes) ||
-	    json_object_set_new(object, "scratch",
-				json_pack("{s:I, s:I, s:I}",
-					  "limit", (json_int_t)scratch.limit,
-					  "used", (json_int_t)scratch.used,
-					  "peak", (json_int_t)scratch.peak)) ||
-	    json_object_set_new(object, "published",
-				json_integer((json_int_t)
-					     exports->published)) ||
-	    json_object_set_new(object, "failed",
-				json_integer((json_int_t)exports->failed)) ||
-	    json_object_set_new(object, "copied",
-				json_integer((json_int_t)exports->copied)) ||
-	    json_object_set_new(object, "bytes_copied",
-				json_integer((json_int_t)
-					     exports->bytes_copied)) ||
-	    json_object_set_new(object, "bytes_in",
-				json_integer((json_int_t)
-					     exports->bytes_in)) ||
-	    json_object_set_new(object, "bytes_out",
-				json_integer((json_int_t)
-					     exports->bytes_out)))
-		return error_nomem(err);
-	return add_writes(exports, writes, err);
 }

@@ -27,6 +27,7 @@ struct exports_options {
 	const char *vhd, *vhdx;   /* subformats; NULL = dynamic */
 	bool require_size;        /* publish only what was sized before */
 	bool spools_all;          /* no file streams */
+	unsigned int stall_ms;    /* how long a store may do nothing at all */
 	/* An object has appeared: its prefix has another listing now. */
 	void (*published)(void *arg, const struct bucket *bucket,
 			  const char *key);

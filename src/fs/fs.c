@@ -64,6 +64,7 @@ static int make_exports(struct fs *fs, struct error *err)
 		.vhdx = o->vhdx ? "fixed" : NULL,
 		.require_size = o->require_size,
 		.spools_all = o->spool == 1,
+		.stall_ms = o->store.timeout_ms,
 		.published = note_published,
 		.failed = note_failed,
 		.arg = fs,

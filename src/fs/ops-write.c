@@ -269,6 +269,16 @@ static void op_failed(struct call *call, const struct error *err)
 			     error_to_errno(err));
 }
 
+/* The store hangs: the caller gets an answer, the operation stays. */
+static void op_late(struct export_op *op, const struct error *err)
+{
+	struct call *call = ring_item(op, struct call, op);
+
+	call->is_late = true;
+	op_failed(call, err);
+	call_fail_with(call, err);
+}
+
 /* In a thread of the exports' pool. */
 static void op_done(struct export_op *op, const struct error *err)
 {
@@ -277,7 +287,7 @@ static void op_done(struct export_op *op, const struct error *err)
 
 	if (err && op->kind == EXPORT_ABORT)
 		err = NULL;
-	if (err)
+	if (err && !call->is_late)
 		op_failed(call, err);
 	/* The node's bytes are another object's now. */
 	if (!err && op->kind == EXPORT_PUBLISH)
@@ -306,6 +316,7 @@ static struct call *new_op(fuse_req_t req, struct handle *handle,
 	call->handle = handle_ref(handle);
 	call->op.kind = kind;
 	call->op.done = op_done;
+	call->op.late = op_late;
 	atomic_store(&call->interrupt, interrupt_op);
 	return call;
 }
@@ -481,6 +492,7 @@ static void truncate_run(struct job *job)
 	open_directly(call, export);
 	call->op.kind = EXPORT_RESIZE;
 	call->op.done = truncate_done;
+	call->op.late = op_late;
 	atomic_store(&call->interrupt, interrupt_op);
 	submit(call);
 }

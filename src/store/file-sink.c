@@ -34,6 +34,7 @@
 
 #define TRIES        8          /* against others who make and remove names */
 #define FLUSH_BYTES  (8u << 20)
+#define STORE_STEPS  4096       /* at most, in which bytes are stored */
 #define HIDDEN_BYTES 40         /* a hidden name with its NUL */
 
 struct file_sink {
@@ -461,6 +462,30 @@ static int file_sink_patch(struct sink *sink, uint64_t offset,
 	return 0;
 }
 
+/* fsync() of much takes long and tells nothing meanwhile. Whether a device that
+ * is slow still works shows in pieces of it, whose failures count: they are
+ * told once. */
+static int store_bytes(struct file_sink *self, struct error *err)
+{
+	uint64_t end = self->sink.position;
+	uint64_t step = max_u64(FLUSH_BYTES, end / STORE_STEPS);
+
+	for (uint64_t at = 0; at < end; at += step) {
+		uint64_t n = min_u64(step, end - at);
+
+		if (sync_file_range(self->fd, (off_t)at, (off_t)n,
+				    SYNC_FILE_RANGE_WAIT_BEFORE |
+				    SYNC_FILE_RANGE_WRITE |
+				    SYNC_FILE_RANGE_WAIT_AFTER) &&
+		    (errno == EIO || errno == ENOSPC || errno == EDQUOT))
+			return error_errno(err, errno,
+					   "cannot store the file");
+		atomic_store(&self->sink.stored, at + n);
+	}
+	return fsync(self->fd) ? error_errno(err, errno,
+					     "cannot store the file") : 0;
+}
+
 static int file_sink_finish(struct sink *sink, struct object_info *info,
 			    struct error *err)
 {
@@ -471,8 +496,8 @@ static int file_sink_finish(struct sink *sink, struct object_info *info,
 	pool_blocking_begin();
 	if (ftruncate(self->fd, (off_t)sink->position))
 		ret = error_errno(err, errno, "cannot size the file");
-	else if (fsync(self->fd))
-		ret = error_errno(err, errno, "cannot store the file");
+	else if (store_bytes(self, err))
+		ret = -1;
 	else if (fstat(self->fd, &st))
 		ret = error_errno(err, errno, "cannot stat");
 	else if (atomic_load(&self->is_cancelled))
@@ -497,8 +522,8 @@ static int file_sink_seal(struct sink *sink, struct error *err)
 	pool_blocking_begin();
 	if (ftruncate(self->fd, (off_t)sink->position))
 		ret = error_errno(err, errno, "cannot size the file");
-	else if (fsync(self->fd))
-		ret = error_errno(err, errno, "cannot store the file");
+	else
+		ret = store_bytes(self, err);
 	pool_blocking_end();
 	return ret;
 }
@@ -603,7 +628,7 @@ int file_create(struct sink **out, struct store *store, const char *key,
 	if (!self)
 		return error_nomem(err);
 	self->sink.ops = &file_sink_ops;
-	self->sink.can_seal = true;
+	self->sink.can_seal = self->sink.can_hang = true;
 	self->store = (struct file_store *)store;
 	self->dir = self->fd = -1;
 	if (copy_args(self, key, args, err) || enter_dir(self, err) ||

@@ -267,6 +267,8 @@ int parts_sum_sink_new(struct sink **out, struct sink *inner,
 	}
 	self->inner = inner;
 	self->sink.can_seal = inner->can_seal;
+	self->sink.can_hang = inner->can_hang;
+	self->sink.beneath = inner;
 	*out = &self->sink;
 	return 0;
 }

@@ -4,6 +4,7 @@
  * The checked entry points of all sinks; each remembers its first failure. */
 #include "config.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "common/checked.h"
@@ -161,6 +162,13 @@ int sink_object(struct object **out, struct sink *sink, struct error *err)
 	self->sink = sink;
 	*out = &self->object;
 	return 0;
+}
+
+uint64_t sink_stored(const struct sink *sink)
+{
+	while (sink->beneath)
+		sink = sink->beneath;
+	return atomic_load(&sink->stored);
 }
 
 void sink_cancel(struct sink *sink)

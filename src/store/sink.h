@@ -81,11 +81,16 @@ struct sink_ops {
 	void (*discard)(struct sink *sink);
 };
 
-/* First member of a driver's own sink; the driver sets ops and can_seal, the
- * rest is kept by the functions below. */
+/* First member of a driver's own sink; the driver sets what stands in front of
+ * position, the rest is kept by the functions below. */
 struct sink {
 	const struct sink_ops *ops;
 	bool can_seal;       /* the store can give back what it is given */
+	bool can_hang;       /* calls have no deadline of their own: whether
+			      * they still do something only stored and
+			      * position tell */
+	_Atomic uint64_t stored; /* bytes that finish() has seen stored */
+	struct sink *beneath; /* a decorator's: where its bytes go */
 	uint64_t position;   /* bytes appended so far */
 	uint32_t head_bytes;
 	struct error error;  /* the first failure */
@@ -117,6 +122,9 @@ int sink_seal(struct sink *sink, struct error *err);
 /* The bytes of a sealed sink as an object without a key. Takes the sink over,
  * on success only; object_close() discards it. */
 int sink_object(struct object **out, struct sink *sink, struct error *err);
+
+/* Bytes that finishing or sealing has seen stored so far. From any thread. */
+uint64_t sink_stored(const struct sink *sink);
 
 /* From any thread: a call that waits ends soon with ERR_CANCELLED, and those
  * after it. */

@@ -3,8 +3,8 @@
 # Copyright the vmiefs authors
 #
 # A store that does not answer (a frozen file system): Ctrl-C ends a writer in
-# write() and in close(), other files go on, and nothing comes of what was
-# given up.
+# write(), close() and fsync(), and so does -o store-timeout=; other files go
+# on, and nothing comes of what was given up.
 . "${0%/*}/../functions.sh"
 need_fuse
 need_directory "freezes a directory"
@@ -81,4 +81,53 @@ for name in a.raw a.vmdk.raw a.vhdx.raw; do
 	ok "$name: the file ends" wait_until 20 has_ended
 	is "$(ls -A "$tmp/store")" "" "$name: nothing is left"
 done
+
+# sync CALL NAME: write a MiB, then store it by that call.
+sync="
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+fd = os.open(sys.argv[2], os.O_CREAT | os.O_WRONLY)
+os.write(fd, bytes(65536) + os.urandom(1000000))
+sys.stdin.read()
+getattr(os, sys.argv[1])(fd)
+"
+# begin CALL NAME: run that up to the call, with the store frozen.
+begin() {
+	mkfifo "$tmp/go"
+	"$PYTHON" -c "$sync" "$1" "$m/disks/$2" < "$tmp/go" 2> "$tmp/said" &
+	writer=$!
+	exec 3> "$tmp/go"
+	ok "$2, $1: it has begun" wait_until 20 has_taken 1000000
+	fsfreeze -f "$tmp/store"
+	exec 3>&-
+	rm "$tmp/go"
+}
+# thaw NAME: what was given up comes to nothing.
+thaw() {
+	fsfreeze -u "$tmp/store"
+	ok "$1: the file ends" wait_until 20 has_ended
+	is "$(ls -A "$tmp/store")" "" "$1: nothing is left"
+}
+begin fsync a.vmdk.raw
+kill -INT $writer
+wait $writer
+is $? 130 "Ctrl-C ends it in fsync()"
+thaw a.vmdk.raw
+
+unmount_vmiefs "$m"
+mount_vmiefs "$tmp/store" "$m" -o store-timeout=2 || exit
+for name in a.raw a.vmdk.raw a.vhd.raw; do
+	for call in fsync close; do
+		begin $call $name
+		wait $writer
+		is $? 1 "$name, $call: fails by itself"
+		like "$(cat "$tmp/said")" "timed out" "$name, $call: ETIMEDOUT"
+		like "$(cat "$m/control/errors")" \
+			"the store has taken nothing for 2 s" "errors: why"
+		ok "$name, $call: others are served" ls "$m/disks"
+		thaw $name
+	done
+done
+ok "then all is well again" cp "$tmp/data" "$m/disks/a.raw"
+same_file "$tmp/data" "$m/disks/a.raw" "with all bytes"
 done_testing

@@ -36,7 +36,26 @@ print(child.wait())
 END
 )" 0 "live on a terminal, until Ctrl-C"
 exec 3>&-
-like "$(vmiefs status -1 "$m")" "0 being written, 1 published" "it is there"
+like "$(vmiefs status -1 "$m")" "
+ +1 MiB .*/s +4 MiB published [0-9]+ s ago +a\.vmdk
+0 being written, 1 published" "it is there, and was a moment ago"
+"$PYTHON" -c 'import os, sys
+fd = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)
+os.write(fd, bytes(999))
+os.unlink(sys.argv[1])' "$m/disks/gone.raw"
+has_dropped() {
+	vmiefs status -1 "$m" | grep -q "1 published, 1 dropped"
+}
+ok "a file that is removed ends" wait_until 20 has_dropped
+like "$(vmiefs status "$m")" \
+	"dropped [0-9]+ s ago +gone\.raw: was removed while it was written" \
+	"with the reason"
+is "$(vmiefs status --json "$m" | "$PYTHON" -c 'import json, sys
+for w in json.load(sys.stdin)["ended"]:
+    print(w["object"], w["result"], w["in"], w["rate"] > 0,
+          w["ago"] < 3600)')" \
+	"a.vmdk published 1048576 True True
+gone.raw dropped 999 True True" "as JSON"
 fails "no mount" "is no mount of vmiefs" vmiefs status "$tmp"
 fails "a URL" "status takes the mount point" \
 	vmiefs status 'https://host/a?X-Amz-Signature=SECRET'

@@ -51,6 +51,9 @@ WRAP(ssize_t, pwrite, (int fd, const void *p, size_t n, off_t at),
      (fd, p, n, at))
 WRAP(int, ftruncate, (int fd, off_t size), (fd, size))
 WRAP(int, fsync, (int fd), (fd))
+WRAP(int, sync_file_range,
+     (int fd, off_t at, off_t length, unsigned int flags),
+     (fd, at, length, flags))
 WRAP(int, mkdirat, (int fd, const char *name, mode_t mode), (fd, name, mode))
 WRAP(int, linkat, (int a, const char *from, int b, const char *to, int flags),
      (a, from, b, to, flags))
@@ -244,7 +247,7 @@ static void test_sealed(void)
 	must(begin(&sink, "k/sealed", false, NULL, NULL), "create");
 	must(sink_write(sink, "abcd", 4, NULL), "write");
 	calls = 0;
-	fail_at = 2; /* fsync() */
+	fail_at = 3; /* fsync() */
 	fail_errno = EIO;
 	fails_with(sink_seal(sink, &err), &err, ERR_IO, "cannot store",
 		   "what the device refuses");
