@@ -105,6 +105,11 @@ struct s3_request {
 	const char *payload_hash;   /* of the body, in hex, or SIGV4_UNSIGNED;
 				     * NULL: there is no body */
 	bool may_fail_late;         /* an <Error> in an answer of 200 is one */
+	/* Of s3_send_again(), which calls it for each 2xx answer: -1 with err
+	 * set makes a failure of it, worth another try if its kind is. */
+	int (*on_answer)(void *arg, const struct http_response *response,
+			 struct error *err);
+	void *answer_arg;
 
 	/* As in struct http_request; called for answers of any status. */
 	int (*on_headers)(void *arg, const struct http_response *response,

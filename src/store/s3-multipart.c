@@ -61,43 +61,53 @@ static int load(xmlDoc **out, const struct strbuf *text, const char *root,
 
 /* Beginning. */
 
-static int read_upload_id(struct s3_upload *upload, const struct strbuf *text,
+struct beginning {
+	struct s3_upload *upload;
+	struct strbuf text;
+};
+
+static int read_upload_id(void *arg, const struct http_response *response,
 			  struct error *err)
 {
 	static const char root[] = "InitiateMultipartUploadResult";
+	struct beginning *beginning = arg;
+	struct s3_upload *upload = beginning->upload;
 	xmlDoc *doc;
 
-	if (load(&doc, text, root, err))
+	if (load(&doc, &beginning->text, root, err))
 		return -1;
 	read_text(xmlDocGetRootElement(doc), "UploadId", upload->id,
 		  sizeof(upload->id));
 	xmlFreeDoc(doc);
-	return *upload->id && strlen(upload->id) < sizeof(upload->id) - 1 ?
-		0 : misread(root, err);
+	upload->begun_ns = http_date(response) * 1000000000;
+	if (*upload->id && strlen(upload->id) < sizeof(upload->id) - 1)
+		return 0;
+	upload->id[0] = '\0';
+	return misread(root, err);
 }
 
 int s3_upload_begin(struct s3_upload *upload, const char *const *headers,
 		    struct error *err)
 {
-	struct strbuf text = { .max = ANSWER_MAX };
+	struct beginning beginning = { upload, { .max = ANSWER_MAX } };
 	struct s3_request request = {
 		.method = "POST",
 		.key = upload->key,
 		.query = "uploads=",
 		.headers = headers,
-		.text = &text,
+		.text = &beginning.text,
 		.cancelled = upload->cancelled,
+		.on_answer = read_upload_id,
+		.answer_arg = &beginning,
 	};
 	struct http_response response;
-	int ret = s3_send_again(upload->bucket, S3_CALL_CREATE, &request,
-				&response, err);
+	int ret;
 
 	upload->id[0] = '\0';
-	upload->begun_ns = http_date(&response) * 1000000000;
-	if (!ret)
-		ret = read_upload_id(upload, &text, err);
+	ret = s3_send_again(upload->bucket, S3_CALL_CREATE, &request,
+			    &response, err);
 	http_response_free(&response);
-	strbuf_free(&text);
+	strbuf_free(&beginning.text);
 	return ret;
 }
 
@@ -157,18 +167,25 @@ int s3_part_set(const struct s3_bucket *bucket, struct s3_part *part,
 	return 0;
 }
 
-static int read_part(const struct s3_upload *upload, unsigned int number,
-		     const struct s3_payload *payload,
-		     const struct http_response *response,
-		     struct s3_part *part, struct error *err)
+struct sent_part {
+	const struct s3_upload *upload;
+	unsigned int number;
+	const struct s3_payload *payload;
+	struct s3_part *part;
+};
+
+static int read_part(void *arg, const struct http_response *response,
+		     struct error *err)
 {
+	struct sent_part *sent = arg;
+	struct s3_part *part = sent->part;
 	char etag[STORE_ETAG_MAX + 8], hex[2 * S3_MD5_BYTES + 1];
 
 	http_header(response, "ETag", etag, sizeof(etag));
-	if (s3_part_set(upload->bucket, part, number, payload->bytes,
-			response, etag, err))
+	if (s3_part_set(sent->upload->bucket, part, sent->number,
+			sent->payload->bytes, response, etag, err))
 		return -1;
-	hex_of(payload->md5, hex);
+	hex_of(sent->payload->md5, hex);
 	if (part->etag_is_md5 && strcmp(part->etag, hex) != 0)
 		return error_set(err, ERR_CORRUPT, "the server has stored "
 				 "other bytes than it was sent: MD5 %s, not "
@@ -241,6 +258,7 @@ int s3_upload_part(const struct s3_upload *upload, unsigned int number,
 	struct strbuf query = { .max = QUERY_MAX };
 	char md5[64];
 	const char *headers[] = { md5, NULL };
+	struct sent_part sent = { upload, number, payload, part };
 	struct s3_request request = {
 		.method = "PUT",
 		.key = upload->key,
@@ -251,6 +269,8 @@ int s3_upload_part(const struct s3_upload *upload, unsigned int number,
 		.file_bytes = payload->bytes,
 		.payload_hash = payload->hash,
 		.cancelled = upload->cancelled,
+		.on_answer = read_part,
+		.answer_arg = &sent,
 	};
 	struct http_response response = { 0 };
 	int ret;
@@ -261,9 +281,6 @@ int s3_upload_part(const struct s3_upload *upload, unsigned int number,
 	ret = query.failed ? error_nomem(err) :
 	      s3_send_again(upload->bucket, S3_CALL_PART, &request, &response,
 			    err);
-	if (!ret)
-		ret = read_part(upload, number, payload, &response, part,
-				err);
 	http_response_free(&response);
 	strbuf_free(&query);
 	return ret ? error_prefix(err, "part %u", number) : 0;

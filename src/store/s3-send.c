@@ -30,7 +30,11 @@ static int try_send(struct retry_call *base, struct error *err)
 	struct send_call *call = (struct send_call *)base;
 
 	http_response_free(call->response);
-	return s3_send(call->bucket, call->request, call->response, err);
+	if (s3_send(call->bucket, call->request, call->response, err))
+		return -1;
+	return call->request->on_answer ?
+		call->request->on_answer(call->request->answer_arg,
+					 call->response, err) : 0;
 }
 
 static uint64_t bytes_of(const struct s3_request *request)
