@@ -4,6 +4,7 @@
  * Requests to S3. */
 #include "config.h"
 
+#include <jansson.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <time.h>
@@ -42,6 +43,7 @@ struct s3_client {
 	atomic_llong clock_ahead_s;  /* the server's, of ours */
 	struct retrier *retrier;
 	struct pool *pool;
+	atomic_ullong copied, sent;  /* bytes of copies */
 };
 
 static const char *const call_names[S3_CALL_KINDS + 1] = {
@@ -171,6 +173,24 @@ struct retrier *s3_client_retrier(struct s3_client *client)
 struct pool *s3_client_pool(struct s3_client *client)
 {
 	return client->pool;
+}
+
+void s3_client_count_copy(struct s3_client *client, bool is_copied,
+			  uint64_t bytes)
+{
+	atomic_fetch_add(is_copied ? &client->copied : &client->sent, bytes);
+}
+
+int s3_client_copies_json(struct s3_client *client, struct json_t *object,
+			  struct error *err)
+{
+	json_t *copies = json_pack(
+		"{s:I, s:I}",
+		"bytes_copied", (json_int_t)atomic_load(&client->copied),
+		"bytes_sent", (json_int_t)atomic_load(&client->sent));
+
+	return json_object_set_new(object, "copies", copies) ?
+		error_nomem(err) : 0;
 }
 
 bool s3_client_is_aws(const struct s3_client *client)

@@ -45,6 +45,13 @@ int64_t s3_client_time(struct s3_client *client);
 /* Are bodies signed, or is TLS, or the user, content without? */
 bool s3_client_signs_bodies(const struct s3_client *client);
 
+/* Count bytes of an object made from others: that the server has copied, or
+ * that were sent. For control/stats, where they are "copies". */
+void s3_client_count_copy(struct s3_client *client, bool is_copied,
+			  uint64_t bytes);
+int s3_client_copies_json(struct s3_client *client, struct json_t *object,
+			  struct error *err);
+
 /* Is it AWS itself, whose servers heed every condition? */
 bool s3_client_is_aws(const struct s3_client *client);
 

@@ -7,6 +7,7 @@
 #define VMIEFS_S3_INTERNAL_H
 
 #include "store/s3-client.h"
+#include "store/s3-made.h"
 #include "store/store.h"
 
 #define S3_KEY_SIZE (2 * STORE_KEY_MAX + 1)
@@ -15,6 +16,7 @@ struct s3_store {
 	struct store store;
 	struct s3_bucket bucket;        /* its name is "": a service */
 	char prefix[STORE_KEY_MAX + 1]; /* "" or with '/' at its end */
+	struct s3_made made;
 };
 
 /* The key as the server knows it. ERR_NOT_FOUND where S3 cannot have it, and

@@ -14,6 +14,8 @@
 #include "common/xml.h"
 #include "store/http-fields.h"
 #include "store/retrier.h"
+#include "store/s3-change.h"
+#include "store/s3-compose.h"
 #include "store/s3-internal.h"
 #include "store/s3-list.h"
 #include "store/s3-object.h"
@@ -134,6 +136,14 @@ static int get_buckets(struct s3_store *self, const char *continuation,
 	return ret;
 }
 
+static int tell(struct s3_store *self, const struct store_entry *entry,
+		store_list_fn *fn, void *arg, struct error *err)
+{
+	if (entry->is_prefix)
+		s3_made_forget(&self->made, entry->key);
+	return fn(arg, entry, err);
+}
+
 static int s3_list(struct store *store, const struct list_args *args,
 		   store_list_fn *fn, void *arg, char **continuation,
 		   struct error *err)
@@ -149,7 +159,9 @@ static int s3_list(struct store *store, const struct list_args *args,
 		ret = get_page(self, args, false, &page, err);
 	for (size_t i = 0; !ret && i < page.count; i++)
 		if (!strncmp(page.entries[i].key, args->prefix, len))
-			ret = fn(arg, &page.entries[i], err);
+			ret = tell(self, &page.entries[i], fn, arg, err);
+	if (!ret && !page.token && args->delimiter)
+		ret = s3_made_list(&self->made, args->prefix, fn, arg, err);
 	if (!ret)
 		*continuation = take_ptr(page.token);
 	s3_page_free(&page);
@@ -235,6 +247,10 @@ static int s3_has_prefix(struct store *store, const char *prefix, bool *found,
 
 	if (is_service(self))
 		return has_bucket(self, prefix, found, err);
+	if (s3_made_has(&self->made, prefix)) {
+		*found = true;
+		return 0;
+	}
 	ret = get_page(self, &args, false, &page, err);
 	*found = !ret && page.seen > 0;
 	s3_page_free(&page);
@@ -297,6 +313,7 @@ static int new_store(struct s3_store **out, struct s3_client *client,
 	self->store.fetch_bytes = FETCH_BYTES;
 	self->store.request_bytes = REQUEST_BYTES;
 	memcpy(self->prefix, source->prefix, sizeof(self->prefix));
+	s3_made_init(&self->made);
 	s3_bucket_init(&self->bucket, client, source->bucket, region_binds);
 	*out = self;
 	return 0;
@@ -363,7 +380,8 @@ static int s3_stats(struct store *store, struct json_t *object,
 	}
 	if (retrier_stats(s3_client_retrier(client), calls, err))
 		return -1;
-	return http_stats_json(s3_client_http(client), object, err);
+	return s3_client_copies_json(client, object, err) ||
+	       http_stats_json(s3_client_http(client), object, err) ? -1 : 0;
 }
 
 static void s3_close(struct store *store)
@@ -371,6 +389,7 @@ static void s3_close(struct store *store)
 	struct s3_store *self = (struct s3_store *)store;
 
 	s3_bucket_destroy(&self->bucket);
+	s3_made_destroy(&self->made);
 	free(self);
 }
 
@@ -380,6 +399,11 @@ static const struct store_ops s3_store_ops = {
 	.has_prefix = s3_has_prefix,
 	.open = s3_open,
 	.create = s3_create,
+	.compose = s3_compose,
+	.remove = s3_remove,
+	.rename = s3_rename,
+	.make_prefix = s3_make_prefix,
+	.remove_prefix = s3_remove_prefix,
 	.open_bucket = s3_open_bucket,
 	.start = s3_start,
 	.check = s3_check,

@@ -24,6 +24,12 @@
  *     put KEY FILE [HOW] [HEAD]               a new object, "ok SIZE ETAG"; HOW:
  *                        new (at first), any, or the ETag that it replaces.
  *                        The file's first HEAD bytes come last
+ *     pin KEY            stat, and remember it for compose
+ *     compose KEY HOW PIECE...                a new object, "ok SIZE ETAG"; a
+ *                        PIECE is "=TEXT", "0xN" (N zeroes of ours) or
+ *                        "KEY:OFFSET:LENGTH"; of a KEY that was not pinned,
+ *                        what it is now
+ *     remove KEY [ETAG]  rename FROM TO [any] mkdir PREFIX   rmdir PREFIX
  *     bucket NAME        go on in a bucket of the service
  *     stats */
 #include "config.h"
@@ -41,17 +47,26 @@
 #include "common/budget.h"
 #include "common/cleanup.h"
 #include "common/scratch.h"
+#include "store/compose.h"
 #include "store/http-fields.h"
 #include "store/sigv4.h"
 #include "store/sink.h"
 #include "store/store.h"
 
 #define LINE_MAX_BYTES 16384
-#define WORDS_MAX      4
+#define WORDS_MAX      32
+#define PINS_MAX       16
 #define PIECES_MAX     64
 #define PUT_BYTES      (1u << 20)
 
+struct pin {
+	char *key;
+	struct object_info info;
+};
+
 struct cat {
+	struct pin pins[PINS_MAX];
+	unsigned int pin_count;
 	struct store *store, *service; /* service: what a bucket came from */
 	struct object *object;
 	struct budget *budget;
@@ -301,25 +316,30 @@ static int put_head(struct sink *sink, int fd, size_t head, struct error *err)
 	return sink_patch(sink, 0, data, head, err);
 }
 
-static int cat_put(struct cat *cat, char **words, struct error *err)
+static struct sink_args args_of(const struct cat *cat, const char *how)
 {
-	size_t head = strtoul(words[3], NULL, 10);
-	bool is_new = !*words[2] || !strcmp(words[2], "new");
-	struct sink_args args = {
+	bool is_new = !*how || !strcmp(how, "new");
+
+	return (struct sink_args){
 		.replace = !is_new,
-		.if_match = is_new || !strcmp(words[2], "any") ? NULL :
-								 words[2],
-		.head_bytes = (uint32_t)head,
+		.if_match = is_new || !strcmp(how, "any") ? NULL : how,
 		.size = cat->size,
 		.budget = cat->budget,
 		.scratch = cat->scratch,
 	};
+}
+
+static int cat_put(struct cat *cat, char **words, struct error *err)
+{
+	size_t head = strtoul(words[3], NULL, 10);
+	struct sink_args args = args_of(cat, words[2]);
 	AUTO_CLOSE int fd = open(words[1], O_RDONLY | O_CLOEXEC);
 	struct object_info info;
 	struct sink *sink;
 	struct stat st;
 	int ret;
 
+	args.head_bytes = (uint32_t)head;
 	if (fd < 0 || fstat(fd, &st))
 		return error_errno(err, errno, "%s", words[1]);
 	if (store_create(&sink, cat->store, words[0], &args, err))
@@ -331,6 +351,120 @@ static int cat_put(struct cat *cat, char **words, struct error *err)
 		ret = sink_finish(sink, &info, err);
 	sink_discard(sink);
 	return ret ? -1 : print_info(&info);
+}
+
+/* What is pinned of key, or pinned now. */
+static const struct object_info *pin(struct cat *cat, const char *key,
+				     struct error *err)
+{
+	struct pin *new;
+
+	for (unsigned int i = 0; i < cat->pin_count; i++)
+		if (!strcmp(cat->pins[i].key, key))
+			return &cat->pins[i].info;
+	if (cat->pin_count == PINS_MAX) {
+		error_set(err, ERR_LIMIT, "too many pins");
+		return NULL;
+	}
+	new = &cat->pins[cat->pin_count];
+	if (store_stat(cat->store, key, &new->info, err))
+		return NULL;
+	new->key = strdup(key);
+	if (new->key)
+		cat->pin_count++;
+	return new->key ? &new->info : NULL;
+}
+
+static int cat_pin(struct cat *cat, char **words, struct error *err)
+{
+	const struct object_info *info = pin(cat, words[0], err);
+
+	return info ? print_info(info) : -1;
+}
+
+/* "KEY:OFFSET:LENGTH"; cuts the word. */
+static int parse_range(struct cat *cat, char *word, struct store_piece *piece,
+		       struct error *err)
+{
+	char *length = strrchr(word, ':'), *offset;
+
+	if (length)
+		*length++ = '\0';
+	offset = length ? strrchr(word, ':') : NULL;
+	if (!offset)
+		return error_set(err, ERR_ARG, "no piece: %s", word);
+	*offset++ = '\0';
+	piece->key = word;
+	piece->info = pin(cat, word, err);
+	piece->offset = strtoull(offset, NULL, 10);
+	piece->length = strtoull(length, NULL, 10);
+	return piece->info ? 0 : -1;
+}
+
+static int parse_piece(struct cat *cat, char *word, void **zeroes,
+		       struct store_piece *piece, struct error *err)
+{
+	if (*word == '=') {
+		piece->data = word + 1;
+		piece->length = strlen(word + 1);
+		return 0;
+	}
+	if (strncmp(word, "0x", 2) != 0)
+		return parse_range(cat, word, piece, err);
+	piece->length = strtoull(word + 2, NULL, 10);
+	piece->data = *zeroes = calloc(1, (size_t)piece->length + 1);
+	return piece->data ? 0 : error_nomem(err);
+}
+
+static int cat_compose(struct cat *cat, char **words, struct error *err)
+{
+	struct store_piece pieces[WORDS_MAX] = { { .data = NULL } };
+	void *zeroes[WORDS_MAX] = { NULL };
+	struct sink_args args = args_of(cat, words[1]);
+	struct object_info info;
+	size_t n = 0;
+	int ret = 0;
+
+	for (; !ret && n < WORDS_MAX - 2 && *words[n + 2]; n++)
+		ret = parse_piece(cat, words[n + 2], &zeroes[n], &pieces[n],
+				  err);
+	if (!ret)
+		ret = store_compose(cat->store, words[0], &args, pieces, n,
+				    NULL, NULL, &info, err);
+	while (n)
+		free(zeroes[--n]);
+	while (cat->pin_count)
+		free(cat->pins[--cat->pin_count].key);
+	return ret ? -1 : print_info(&info);
+}
+
+static int say_ok(int ret)
+{
+	if (!ret)
+		printf("ok\n");
+	return ret;
+}
+
+static int cat_remove(struct cat *cat, char **words, struct error *err)
+{
+	return say_ok(store_remove(cat->store, words[0],
+				   *words[1] ? words[1] : NULL, err));
+}
+
+static int cat_rename(struct cat *cat, char **words, struct error *err)
+{
+	return say_ok(store_rename(cat->store, words[0], words[1],
+				   !strcmp(words[2], "any"), err));
+}
+
+static int cat_mkdir(struct cat *cat, char **words, struct error *err)
+{
+	return say_ok(store_make_prefix(cat->store, words[0], err));
+}
+
+static int cat_rmdir(struct cat *cat, char **words, struct error *err)
+{
+	return say_ok(store_remove_prefix(cat->store, words[0], err));
 }
 
 static int cat_bucket(struct cat *cat, char **words, struct error *err)
@@ -366,9 +500,11 @@ static const struct {
 	int (*run)(struct cat *cat, char **words, struct error *err);
 } commands[] = {
 	{ "all", cat_all }, { "bucket", cat_bucket }, { "check", cat_check },
-	{ "has", cat_has }, { "list", cat_list }, { "nowait", cat_nowait },
-	{ "open", cat_open }, { "page", cat_page }, { "put", cat_put },
-	{ "read", cat_read },
+	{ "compose", cat_compose }, { "has", cat_has }, { "list", cat_list },
+	{ "mkdir", cat_mkdir }, { "nowait", cat_nowait },
+	{ "open", cat_open }, { "page", cat_page }, { "pin", cat_pin },
+	{ "put", cat_put }, { "read", cat_read }, { "remove", cat_remove },
+	{ "rename", cat_rename }, { "rmdir", cat_rmdir },
 	{ "stat", cat_stat }, { "stats", cat_stats },
 };
 
@@ -410,6 +546,8 @@ static void run_lines(struct cat *cat)
 			print_error(&err);
 		fflush(stdout);
 	}
+	while (cat->pin_count)
+		free(cat->pins[--cat->pin_count].key);
 	object_close(cat->object);
 	store_close(cat->store);
 	store_close(cat->service);
