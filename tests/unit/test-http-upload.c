@@ -244,8 +244,57 @@ static void test_counted(void)
 	free(body.iov_base);
 }
 
+static void serve_sum(struct script_connection *c)
+{
+	unsigned int *sum = c->arg;
+
+	while (script_hear(c)) {
+		*sum = c->body_sum;
+		script_say(c, OK);
+	}
+}
+
+static unsigned int sum_of(const unsigned char *data, size_t len)
+{
+	unsigned int sum = 0;
+
+	for (size_t i = 0; i < len; i++)
+		sum = sum * 31 + data[i];
+	return sum;
+}
+
+static void test_file(void)
+{
+	FILE *file = tmpfile();
+	size_t size = (5 << 20) + 3;
+	unsigned char *data = malloc(size);
+	unsigned int sum = 0;
+	struct client c;
+	struct error err;
+
+	for (size_t i = 0; i < size; i++)
+		data[i] = (unsigned char)(i * 2654435761u >> 13);
+	if (!file || fwrite(data, size, 1, file) != 1 || fflush(file))
+		abort();
+	client_begin(&c, serve_sum, &sum, &impatient);
+	c.request.method = "PUT";
+	c.request.body_file = fileno(file);
+	c.request.file_bytes = size;
+	succeeds(client_perform(&c, &err), &err, "PUT of a file");
+	is_u64(sum, sum_of(data, size), "its bytes");
+	succeeds(client_perform(&c, &err), &err, "and again");
+	is_u64(sum, sum_of(data, size), "from its start");
+	c.request.file_bytes = size + 1;
+	fails_with(client_perform(&c, &err), &err, ERR_IO, "cannot read what "
+		   "is to be sent", "a file that is too short");
+	client_end(&c);
+	fclose(file);
+	free(data);
+}
+
 int main(void)
 {
+	test_file();
 	test_early();
 	test_early_end();
 	test_no_answer();
