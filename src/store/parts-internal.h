@@ -41,7 +41,8 @@ int parts_state_key(char state[STATE_KEY_BYTES], const char *key,
 		    struct error *err);
 
 /* parts-list.c: is there anything below the state prefix? As of a short time
- * ago, or since parts_note(), which says so. */
+ * ago, or since parts_note(), which says so. A listing that has to ask costs
+ * one request more. */
 int parts_ask(struct parts_store *self, bool *has, struct error *err);
 void parts_note(struct parts_store *self);
 int parts_has_prefix(struct store *store, const char *prefix, bool *found,

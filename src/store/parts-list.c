@@ -34,23 +34,25 @@ void parts_note(struct parts_store *self)
 	self->asked_ns = now_ns();
 }
 
-/* A remembered answer, if it is new enough. */
-static bool know_parts(struct parts_store *self, int64_t *asked_ns, bool *has)
+/* A remembered answer, if it is not older than that. */
+static bool know_parts(struct parts_store *self, int64_t max_ns,
+		       int64_t *asked_ns, bool *has)
 {
 	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&self->lock);
 
 	*has = self->has_parts;
 	*asked_ns = self->asked_ns;
-	return *asked_ns && now_ns() - *asked_ns < KNOWN_NS;
+	return *asked_ns && now_ns() - *asked_ns < max_ns;
 }
 
-int parts_ask(struct parts_store *self, bool *has, struct error *err)
+static int ask(struct parts_store *self, int64_t max_ns, bool *has,
+	       struct error *err)
 {
 	struct error own = { 0 };
 	int64_t before, start = now_ns();
 
 	*has = false;
-	if (self->is_service || know_parts(self, &before, has))
+	if (self->is_service || know_parts(self, max_ns, &before, has))
 		return 0;
 	*has = false;
 	/* Who may not look there has put nothing there. */
@@ -69,6 +71,13 @@ int parts_ask(struct parts_store *self, bool *has, struct error *err)
 	return 0;
 }
 
+int parts_ask(struct parts_store *self, bool *has, struct error *err)
+{
+	return ask(self, KNOWN_NS, has, err);
+}
+
+/* Many names are looked up, and each should cost no more than one question
+ * about itself: so an old answer will do, until a listing brings a new one. */
 int parts_has_prefix(struct store *store, const char *prefix,
 			    bool *found, struct error *err)
 {
@@ -78,7 +87,7 @@ int parts_has_prefix(struct store *store, const char *prefix,
 
 	if (store_has_prefix(self->inner, prefix, found, err))
 		return -1;
-	if (*found || (!is_part && parts_ask(self, &has, err)))
+	if (*found || (!is_part && ask(self, INT64_MAX, &has, err)))
 		return *found ? 0 : -1;
 	if (!has || parts_state_key(state, prefix, NULL))
 		return 0;

@@ -440,9 +440,15 @@ static int parts_start(struct store *store, struct error *err)
 	return store_start(parts_of(store)->inner, err);
 }
 
+/* Who waits for the mount waits for the first answer, too. */
 static int parts_check(struct store *store, struct error *err)
 {
-	return store_check(parts_of(store)->inner, err);
+	bool has;
+
+	if (store_check(parts_of(store)->inner, err))
+		return -1;
+	(void)!parts_ask(parts_of(store), &has, NULL);
+	return 0;
 }
 
 static void parts_cancel(struct store *store)

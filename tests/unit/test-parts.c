@@ -236,6 +236,12 @@ static void test_questions(void)
 	is_str(list(store, "vms/", '/'), PART "/", "and for the next mount");
 	is_u64(questions, 1, "by a question");
 	must(store_remove_prefix(store, PART, &err), "remove");
+	store_close(store);
+	open_stores();
+	succeeds(store_check(store, &err), &err, "who checks a store");
+	is_u64(questions, 1, "asks before");
+	ok(!has(store, "nothing/"), "so that a name");
+	is_u64(questions, 1, "costs no question");
 }
 
 /* Digests. */
