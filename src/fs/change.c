@@ -113,14 +113,19 @@ int fs_new_args(struct fs *fs, struct node *dir, const char *name, char *key,
 	return 0;
 }
 
-bool fs_is_changing(struct fs *fs, const struct node *node)
+struct export *fs_changing(struct fs *fs, const struct node *node)
 {
 	char key[STORE_KEY_MAX + 2];
-	struct export *export;
 
 	if (!fs->is_writable || node_key(node, key, NULL))
-		return false;
-	export = exports_find(fs->exports, node->bucket, key);
+		return NULL;
+	return exports_find(fs->exports, node->bucket, key);
+}
+
+bool fs_is_changing(struct fs *fs, const struct node *node)
+{
+	struct export *export = fs_changing(fs, node);
+
 	export_unref(export);
 	return export;
 }

@@ -164,6 +164,9 @@ int fs_close_ova(struct fs *fs, struct node *dir, const char *name,
 /* Has the object been written to, by somebody who has not closed it yet? */
 bool fs_is_changing(struct fs *fs, const struct node *node);
 
+/* A reference to what is being made of it, or NULL. */
+struct export *fs_changing(struct fs *fs, const struct node *node);
+
 /* May whoever owns the file write to it? */
 bool fs_can_overwrite(const struct fs *fs, const struct node *node);
 

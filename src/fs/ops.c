@@ -121,8 +121,11 @@ void server_entry(struct server *server, const struct node *node,
 	memset(entry, 0, sizeof(*entry));
 	stat_node(server, node, &entry->attr);
 	entry->ino = server_ino(server, node);
-	entry->entry_timeout = node->kind == NODE_NEW ? 0 :
-						       ttl_seconds(server);
+	/* What we may replace is looked up each time, so that nobody sees an
+	 * old one once we have. */
+	entry->entry_timeout = ttl_seconds(server);
+	if (!node_is_dir(node) && fs_can_overwrite(server->fs, node))
+		entry->entry_timeout = 0;
 	entry->attr_timeout = attr_seconds(server, node);
 }
 
@@ -206,14 +209,23 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino,
 {
 	struct server *server = server_of(req);
 	struct node *node = server_node(server, ino);
+	struct export *export = NULL;
+	double seconds = attr_seconds(server, node);
 	struct stat st;
 
 	stat_node(server, node, &st);
 	if (fi && handle_of(fi)->text)
 		st.st_size = (off_t)handle_of(fi)->text_len;
 	if (fi && handle_of(fi)->export)
-		st.st_size = (off_t)export_size(handle_of(fi)->export);
-	fuse_reply_attr(req, &st, attr_seconds(server, node));
+		export = export_ref(handle_of(fi)->export);
+	else if (node->kind == NODE_DISK || node->kind == NODE_OBJECT)
+		export = fs_changing(server->fs, node); /* by fstat() */
+	if (export) {
+		st.st_size = (off_t)export_size(export);
+		seconds = 0;
+	}
+	export_unref(export);
+	fuse_reply_attr(req, &st, seconds);
 }
 
 /* Times and modes are the store's: those who copy them (cp -p, rsync, tar)

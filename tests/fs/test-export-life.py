@@ -285,6 +285,43 @@ def fill(mount, name):
         tap.same(room.f_bfree, room.f_blocks, f"{name}, {size}: all is free")
 
 
+def sizes(mount, name):
+    """What stat() by name and a listing say."""
+    with os.scandir(mount.disks) as entries:
+        listed = [entry.stat(follow_symlinks=False).st_size
+                  for entry in entries if entry.name == name]
+    return [os.stat(mount.disk(name)).st_size] + listed
+
+
+def test_sizes():
+    """However long names are trusted, nobody sees what this mount replaced."""
+    with export.Mount("overwrite", "delete", "ttl=60") as mount:
+        for name in "a.vmdk.raw", "a.raw":
+            path = mount.disk(name)
+            with open(path, "wb") as file:
+                file.write(DATA)
+            tap.same(sizes(mount, name), [len(DATA)] * 2, f"{name}: new")
+            with open(path, "r+b") as file:
+                file.truncate(65536)
+            tap.same(sizes(mount, name), [65536] * 2, f"{name}: cut")
+            fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+            os.write(fd, DATA)
+            want = 65536 + len(DATA)
+            tap.same((os.fstat(fd).st_size, os.stat(path).st_size),
+                     (want, want), f"{name}: while it is appended to")
+            os.close(fd)
+            tap.same(sizes(mount, name), [want] * 2, f"{name}: appended")
+            os.truncate(path, 4096)
+            tap.same(sizes(mount, name), [4096] * 2, f"{name}: by name")
+            fd = os.open(path, os.O_RDONLY)
+            with open(path, "wb") as file:
+                file.write(DATA[:8192])
+            tap.same(sizes(mount, name), [8192] * 2, f"{name}: anew")
+            tap.same(os.fstat(fd).st_size, 4096, f"{name}: as it was opened")
+            os.close(fd)
+            os.unlink(path)
+
+
 def test_tree():
     """Directories, removing, renaming."""
     with export.Mount() as mount:
@@ -355,6 +392,7 @@ def main():
     test_unmount()
     test_copy()
     test_full()
+    test_sizes()
     test_tree()
     return tap.done()
 
