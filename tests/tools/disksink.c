@@ -228,7 +228,8 @@ static int run(struct job_args *args, struct error *err)
 	idle = budget_stats(args->write.budget).used;
 	ret = store_open(&store, args->dir, NULL, err);
 	if (!ret) {
-		ret = write_disk(args, engine, store, fd, &st, err);
+		ret = store_start(store, err) ||
+		      write_disk(args, engine, store, fd, &st, err);
 		store_close(store);
 	}
 	if (!ret)

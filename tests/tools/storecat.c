@@ -21,9 +21,10 @@
  *     open KEY [SIZE ETAG]                    with what is known
  *     read OFFSET LENGTH [PIECES]             "ok SHA256", into so many pieces
  *     nowait OFFSET LENGTH                    the same, but without waiting
- *     put KEY FILE [HOW] [HEAD]               a new object, "ok SIZE ETAG"; HOW:
- *                        new (at first), any, or the ETag that it replaces.
- *                        The file's first HEAD bytes come last
+ *     put KEY FILE [HOW] [HEAD]
+ *                        a new object, "ok SIZE ETAG"; HOW: new (at first),
+ *                        any, or the ETag that it replaces. The file's first
+ *                        HEAD bytes come last
  *     pin KEY            stat, and remember it for compose
  *     compose KEY HOW PIECE...                a new object, "ok SIZE ETAG"; a
  *                        PIECE is "=TEXT", "0xN" (N zeroes of ours) or
