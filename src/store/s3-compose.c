@@ -380,20 +380,37 @@ static int make_of_parts(struct copying *c, struct error *err)
 
 /* The object of one. */
 
+/* libcurl sends a request again when a pooled connection breaks, and tells
+ * nobody: the second one finds the object of the first. */
+static bool is_copy(struct copying *c)
+{
+	const struct object_info *source = first_piece(c)->info;
+	struct s3_head head;
+
+	if (s3_ask(&c->store->bucket, c->key, &c->parallel.stop, 0, &head,
+		   NULL) || head.info.size != source->size ||
+	    strcmp(head.info.etag, source->etag) != 0)
+		return false;
+	*c->info = head.info;
+	return true;
+}
+
 static int find_lost_copy(struct copying *c, const struct s3_range *range,
 			  struct s3_expected *expected, struct error *err)
 {
-	struct s3_bucket *bucket = &c->store->bucket;
+	int status = err->remote.http_status;
 	struct error why = { 0 };
 
 	/* 412 and 404 are about either object; which, the source tells. */
-	if ((err->remote.http_status == 412 ||
-	     err->remote.http_status == 404) &&
-	    s3_copy_check(bucket, range, &c->parallel.stop, &why)) {
+	if ((status == 412 || status == 404) &&
+	    s3_copy_check(&c->store->bucket, range, &c->parallel.stop, &why)) {
 		*err = why;
 		return blame(first_piece(c), err);
 	}
-	return s3_find_lost(bucket, c->key, expected, c->info, err);
+	if ((status == 412 || status == 409) && is_copy(c))
+		return 0;
+	return s3_find_lost(&c->store->bucket, c->key, expected, c->info,
+			    err);
 }
 
 static int send_copy(void *arg, const char *condition, struct error *err)
@@ -411,11 +428,8 @@ static int send_copy(void *arg, const char *condition, struct error *err)
 
 	if (range_of(c, first_piece(c), key, 0, expected.size, &range, err))
 		return -1;
-	/* That of a multipart upload may become another one. */
-	if (!strchr(range.info->etag, '-'))
-		memcpy(expected.etag, range.info->etag, sizeof(expected.etag));
 	if (!s3_copy_object(bucket, c->key, &range, headers,
-			    &c->parallel.stop, &why))
+			    &c->parallel.stop, expected.etag, &why))
 		return s3_verify(bucket, c->key, &expected, c->info, err);
 	if (!find_lost_copy(c, &range, &expected, &why))
 		return 0;

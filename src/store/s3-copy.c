@@ -10,6 +10,7 @@
 #include "common/checked.h"
 #include "common/cleanup.h"
 #include "common/xml.h"
+#include "store/http-fields.h"
 #include "store/s3-copy.h"
 
 #define HEADER_MAX (8u << 10) /* a key of 1024 bytes takes 3 KiB */
@@ -57,24 +58,32 @@ static void set_times(struct s3_request *request, uint64_t length)
 	request->within_ms = 2 * request->timeout_ms;
 }
 
-/* The ETag in a CopyPartResult or CopyObjectResult. */
-static int read_etag(const struct strbuf *text, char *etag, size_t size,
-		     struct error *err)
+/* The answer: CopyPartResult or CopyObjectResult. */
+struct copied {
+	struct strbuf text;
+	char etag[STORE_ETAG_MAX + 16]; /* as it was sent */
+};
+
+static int read_copied(void *arg, const struct http_response *response,
+		       struct error *err)
 {
+	struct copied *copied = arg;
 	struct error oddity = { 0 };
 	const xmlNode *node = NULL;
 	xmlChar *content;
 	xmlDoc *doc = NULL;
 
-	if (text->len && !xml_load(&doc, text->data, text->len, &oddity, NULL))
+	if (copied->text.len && !xml_load(&doc, copied->text.data,
+					  copied->text.len, &oddity, NULL))
 		node = xml_child(xmlDocGetRootElement(doc), "ETag");
 	content = node ? xmlNodeGetContent(node) : NULL;
-	snprintf(etag, size, "%s", content ? (const char *)content : "");
+	snprintf(copied->etag, sizeof(copied->etag), "%s",
+		 content ? (const char *)content : "");
 	xmlFree(content);
 	xmlFreeDoc(doc);
 	/* Something in between gave the answer; the next may be right. */
-	return *etag ? 0 : error_set(err, ERR_NETWORK, "the answer does not "
-				     "say what was copied");
+	return *copied->etag ? 0 : error_set(err, ERR_NETWORK, "the answer "
+					     "does not say what was copied");
 }
 
 /* What does a refusal mean that is about the source? */
@@ -102,19 +111,20 @@ static int send_part(const struct s3_upload *upload, unsigned int number,
 		     struct error *err)
 {
 	struct strbuf query = { .max = HEADER_MAX };
-	struct strbuf text = { .max = ANSWER_MAX };
+	struct copied copied = { .text.max = ANSWER_MAX };
 	const char *lines[] = { headers->source.data, headers->if_match,
 				headers->range, NULL };
 	struct s3_request request = {
 		.method = "PUT",
 		.key = upload->key,
 		.headers = lines,
-		.text = &text,
+		.text = &copied.text,
+		.on_answer = read_copied,
+		.answer_arg = &copied,
 		.may_fail_late = true,
 		.cancelled = upload->cancelled,
 	};
 	struct http_response response = { 0 };
-	char etag[STORE_ETAG_MAX + 16];
 	int ret;
 
 	set_times(&request, source->length);
@@ -124,13 +134,11 @@ static int send_part(const struct s3_upload *upload, unsigned int number,
 	      s3_send_again(upload->bucket, S3_CALL_COPY, &request, &response,
 			    err);
 	if (!ret)
-		ret = read_etag(&text, etag, sizeof(etag), err);
-	if (!ret)
 		ret = s3_part_set(upload->bucket, part, number, source->length,
-				  &response, etag, err);
+				  &response, copied.etag, err);
 	http_response_free(&response);
 	strbuf_free(&query);
-	strbuf_free(&text);
+	strbuf_free(&copied.text);
 	return ret;
 }
 
@@ -151,33 +159,36 @@ int s3_copy_part(const struct s3_upload *upload, unsigned int number,
 static int send_object(struct s3_bucket *bucket, const char *key,
 		       const struct s3_range *source,
 		       const char *const *headers,
-		       const atomic_bool *cancelled, struct error *err)
+		       const atomic_bool *cancelled,
+		       char etag[STORE_ETAG_MAX], struct error *err)
 {
-	struct strbuf text = { .max = ANSWER_MAX };
+	struct copied copied = { .text.max = ANSWER_MAX };
 	struct s3_request request = {
 		.method = "PUT",
 		.key = key,
 		.headers = headers,
-		.text = &text,
+		.text = &copied.text,
+		.on_answer = read_copied,
+		.answer_arg = &copied,
 		.may_fail_late = true,
 		.cancelled = cancelled,
 	};
 	struct http_response response;
-	char etag[STORE_ETAG_MAX + 16];
 	int ret;
 
 	set_times(&request, source->length);
 	ret = s3_send_again(bucket, S3_CALL_COPY, &request, &response, err);
-	if (!ret)
-		ret = read_etag(&text, etag, sizeof(etag), err);
+	if (!ret && !field_etag(copied.etag, etag, NULL))
+		etag[0] = '\0';
 	http_response_free(&response);
-	strbuf_free(&text);
+	strbuf_free(&copied.text);
 	return ret;
 }
 
 int s3_copy_object(struct s3_bucket *bucket, const char *key,
 		   const struct s3_range *source, const char *const *headers,
-		   const atomic_bool *cancelled, struct error *err)
+		   const atomic_bool *cancelled, char etag[STORE_ETAG_MAX],
+		   struct error *err)
 {
 	const char *lines[S3_COPY_HEADERS + 4];
 	struct source_headers own;
@@ -193,7 +204,7 @@ int s3_copy_object(struct s3_bucket *bucket, const char *key,
 	for (; *headers && n < S3_COPY_HEADERS + 3; headers++)
 		lines[n++] = *headers;
 	lines[n] = NULL;
-	ret = send_object(bucket, key, source, lines, cancelled, err);
+	ret = send_object(bucket, key, source, lines, cancelled, etag, err);
 	strbuf_free(&own.source);
 	return ret;
 }

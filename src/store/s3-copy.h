@@ -27,12 +27,13 @@ int s3_copy_part(const struct s3_upload *upload, unsigned int number,
 
 /* CopyObject, of all of source, within its bucket, with its metadata. headers
  * (NULL-ended, at most S3_COPY_HEADERS) are conditions on the new object and
- * what it is to be besides. Errors are what the server says: 412 may be for
- * either object. */
+ * what it is to be besides. etag is the new object's, "" where the server does
+ * not say. Errors are what the server says: 412 may be for either object. */
 #define S3_COPY_HEADERS 16
 int s3_copy_object(struct s3_bucket *bucket, const char *key,
 		   const struct s3_range *source, const char *const *headers,
-		   const atomic_bool *cancelled, struct error *err);
+		   const atomic_bool *cancelled, char etag[STORE_ETAG_MAX],
+		   struct error *err);
 
 /* Ask again for an object that was copied from. ERR_STALE unless it is what
  * info says. */
