@@ -297,8 +297,8 @@ static void op_done(struct export_op *op, const struct error *err)
 			fuse_reply_err(call->req, error_to_errno(err));
 		else
 			reply_op(call);
-	} else if ((op->kind == EXPORT_WRITE || op->kind == EXPORT_COPY) &&
-		   op->taken) {
+	} else if (call->done || ((op->kind == EXPORT_WRITE ||
+				   op->kind == EXPORT_COPY) && op->taken)) {
 		export_disown(call->handle->export);
 	}
 	free(op->data);

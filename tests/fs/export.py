@@ -53,9 +53,11 @@ class Mount:
         self.turns_back = True
 
     def __enter__(self):
-        self.daemon = subprocess.Popen(
-            [VMIEFS, "-f", self.store, self.top] + self.options,
-            stderr=subprocess.PIPE, text=True)
+        # Not a pipe, which fills up when nobody reads.
+        with open(os.path.join(self.scratch.name, "log"), "wb") as log:
+            self.daemon = subprocess.Popen(
+                [VMIEFS, "-f", self.store, self.top] + self.options,
+                stderr=log)
         wait_until(lambda: os.path.ismount(self.top) or
                    self.daemon.poll() is not None)
         return self
@@ -63,7 +65,10 @@ class Mount:
     def end(self):
         """End the daemon, whatever uses the mount; what it said."""
         self.daemon.terminate()
-        said = self.daemon.communicate(timeout=60)[1]
+        self.daemon.wait(timeout=60)
+        with open(os.path.join(self.scratch.name, "log"), encoding="utf-8",
+                  errors="replace") as log:
+            said = log.read()
         tap.same(self.daemon.returncode, 0, "the daemon ends well")
         return said
 

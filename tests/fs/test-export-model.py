@@ -204,16 +204,22 @@ def main():
     end = time.monotonic() + float(os.environ.get("MODEL_SECONDS", "10"))
     seed = int(os.environ.get("MODEL_SEED", "1"))
     count, why = 0, ""
-    with export.Mount("overwrite", "delete", "ttl=0") as mount:
-        while not why and (time.monotonic() < end or count < 8):
-            why = run(mount, seed + count)
+    usual = ["overwrite", "delete", "ttl=0"]
+    with export.Mount(*usual) as one, \
+            export.Mount(*usual, "vhd=fixed", "vhdx=fixed",
+                         "compression=small") as other:
+        while not why and (time.monotonic() < end or count < 12):
+            number = seed + count
+            mount = other if number // len(ENDINGS) % 3 == 2 else one
+            why = run(mount, number)
             count += 1
-        left = [] if why else mount.stored()
-        scratch = mount.writing()["scratch"]["used"]
+        left = [] if why else one.stored() + other.stored()
+        scratch = [mount.writing()["scratch"]["used"]
+                   for mount in (one, other)]
     tap.ok(not why, "every format does what a plain file does", why)
     print(f"# {count} sequences")
     tap.same(left, [], "and nothing is left")
-    tap.same(scratch, 0, "nor in scratch space")
+    tap.same(scratch, [0, 0], "nor in scratch space")
     return tap.done()
 
 
