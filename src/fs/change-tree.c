@@ -129,6 +129,7 @@ int fs_remove(struct fs *fs, struct node *dir, const char *name,
 	    find_object(fs, dir, name, &target, key, err) ||
 	    store_remove(target.bucket->store, key, target.info.etag, err))
 		return -1;
+	containers_forget(fs->containers, target.bucket, key);
 	fs_drop_listing(fs, dir);
 	return 0;
 }
@@ -226,6 +227,7 @@ int fs_rename(struct fs *fs, struct node *dir, const char *name,
 		return error_errno(err, EXDEV, "has to be converted");
 	if (store_rename(target.bucket->store, from, to, is_taken, err))
 		return -1;
+	containers_forget(fs->containers, target.bucket, to);
 	forget_node(fs, dir, &target);
 	fs_drop_listing(fs, dir);
 	fs_drop_listing(fs, to_dir);

@@ -21,66 +21,14 @@
 #include "common/cleanup.h"
 #include "common/pool.h"
 #include "fs/clock.h"
-#include "fs/containers.h"
+#include "fs/containers-internal.h"
 
 #define PROBES        32
 #define PROBE_THREADS 512
 #define PROBE_BYTES   (1u << 20) /* pages that a probe may need at once */
 #define OPEN_THREADS  64
 #define CLOSE_THREADS 4
-#define OPEN_IDLE_MAX 64    /* containers kept open that nobody reads */
-#define RECORDS_MAX   16384 /* containers known */
-#define SLOTS         4096  /* a power of two */
 
-struct record {
-	struct containers *owner;
-	struct bucket *bucket;
-	char *key;
-	struct object_info info;
-	bool is_plain, is_ova;
-
-	/* Under the owner's lock. */
-	struct record *next;   /* in its slot */
-	struct ring by_age;    /* of all, by last use */
-	struct ring open_ones; /* of those with `opened`, by last use */
-	struct job job;
-	bool is_running;       /* the job is queued or runs */
-	struct ring wants;
-	struct known *known;
-	int64_t known_ns;      /* when it was last found true */
-	bool is_doubtful;      /* it no longer is, whenever that was */
-	bool is_alone;         /* consists of one object */
-	struct opened *opened;
-};
-
-struct containers {
-	struct containers_options options;
-	struct pool *probes, *openers, *closer;
-	pthread_mutex_t lock;
-	struct record *slots[SLOTS];
-	struct ring by_age, open_ones; /* least recently used first */
-	unsigned int count, open_count;
-	struct ring waiting;           /* wants by deadline */
-	pthread_cond_t wake;           /* the timer */
-	pthread_t timer;
-	bool timer_runs, closing;
-	uint64_t probe_count, failure_count, timeout_count;
-};
-
-/* Work that ends elsewhere: an opened to be closed. */
-struct closing {
-	struct job job;
-	struct opened *opened;
-};
-
-static unsigned int slot_of(const struct target *target)
-{
-	uint64_t hash = 0xcbf29ce484222325ull ^ target->is_plain;
-
-	for (const char *c = target->key; *c; c++)
-		hash = (hash ^ (unsigned char)*c) * 0x100000001b3ull;
-	return (unsigned int)(hash ^ hash >> 32) & (SLOTS - 1);
-}
 
 static bool is_of(const struct record *record, const struct target *target)
 {
@@ -93,7 +41,7 @@ static bool is_of(const struct record *record, const struct target *target)
 static struct record *find(const struct containers *self,
 			   const struct target *target)
 {
-	struct record *record = self->slots[slot_of(target)];
+	struct record *record = self->slots[containers_slot(target)];
 
 	while (record && !is_of(record, target))
 		record = record->next;
@@ -111,130 +59,11 @@ static void touch(struct containers *self, struct record *record)
 	ring_append(&self->open_ones, &record->open_ones);
 }
 
-static void run_close(struct job *job)
-{
-	struct closing *closing = (struct closing *)job;
-
-	opened_close(closing->opened);
-	free(closing);
-}
-
-void containers_release(struct containers *containers, struct opened *opened)
-{
-	struct closing *closing;
-
-	if (!opened || !opened_unref(opened))
-		return;
-	closing = malloc(sizeof(*closing));
-	if (!closing) {
-		opened_close(opened);
-		return;
-	}
-	closing->job.run = run_close;
-	closing->opened = opened;
-	pool_add(containers->closer, &closing->job, JOB_URGENT);
-}
-
-/* Take the open container away from its record. Lock held. */
-static void drop_opened(struct containers *self, struct record *record)
-{
-	if (!record->opened)
-		return;
-	ring_remove(&record->open_ones);
-	containers_release(self, take_ptr(record->opened));
-	self->open_count--;
-}
-
-static void free_record(struct record *record)
-{
-	known_unref(record->known);
-	free(record->key);
-	free(record);
-}
-
-static struct target target_of(const struct record *record)
-{
-	return (struct target){
-		.bucket = record->bucket,
-		.key = record->key,
-		.info = record->info,
-		.is_plain = record->is_plain,
-		.is_ova = record->is_ova,
-	};
-}
-
-static void forget_record(struct containers *self, struct record *record)
-{
-	const struct target target = target_of(record);
-	struct record **at = &self->slots[slot_of(&target)];
-
-	while (*at != record)
-		at = &(*at)->next;
-	*at = record->next;
-	ring_remove(&record->by_age);
-	self->count--;
-	drop_opened(self, record);
-	free_record(record);
-}
-
-static bool is_busy(const struct record *record)
-{
-	return record->is_running || !ring_is_empty(&record->wants) ||
-	       (record->opened && !opened_is_idle(record->opened));
-}
-
-/* Close what is idle and forget what is old, above the bounds; what is busy
- * stays and is not counted against them. Lock held. */
-static void trim(struct containers *self)
-{
-	struct ring *at, *next;
-
-	for (at = self->open_ones.next; at != &self->open_ones &&
-	     self->open_count > OPEN_IDLE_MAX; at = next) {
-		struct record *record = ring_item(at, struct record,
-						  open_ones);
-
-		next = at->next;
-		if (!is_busy(record))
-			drop_opened(self, record);
-	}
-	for (at = self->by_age.next; at != &self->by_age &&
-	     self->count > RECORDS_MAX; at = next) {
-		struct record *record = ring_item(at, struct record, by_age);
-
-		next = at->next;
-		if (!is_busy(record))
-			forget_record(self, record);
-	}
-}
-
-/* Somebody lacks memory: let go of what nobody uses. It is closed in another
- * thread, since closing may wait for the very one that asks; who lacks the
- * memory finds it a little later. */
-static uint64_t reclaim(void *arg, uint64_t bytes)
-{
-	struct containers *self = arg;
-	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&self->lock);
-	struct ring *at, *next;
-
-	(void)held;
-	(void)bytes;
-	for (at = self->open_ones.next; at != &self->open_ones; at = next) {
-		struct record *record = ring_item(at, struct record,
-						  open_ones);
-
-		next = at->next;
-		if (!is_busy(record))
-			drop_opened(self, record);
-	}
-	return 0;
-}
-
 static struct record *add_record(struct containers *self,
 				 const struct target *target)
 {
 	struct record *record = calloc(1, sizeof(*record));
-	struct record **slot = &self->slots[slot_of(target)];
+	struct record **slot = &self->slots[containers_slot(target)];
 
 	if (!record)
 		return NULL;
@@ -245,7 +74,7 @@ static struct record *add_record(struct containers *self,
 	record->key = strdup(target->key);
 	record->info = target->info;
 	if (!record->key) {
-		free_record(record);
+		record_free(record);
 		return NULL;
 	}
 	ring_init(&record->open_ones);
@@ -254,8 +83,8 @@ static struct record *add_record(struct containers *self,
 	record->next = *slot;
 	*slot = record;
 	self->count++;
-	record->is_running = true; /* trim() must spare it */
-	trim(self);
+	record->is_running = true; /* trimming must spare it */
+	containers_trim(self);
 	record->is_running = false;
 	return record;
 }
@@ -338,7 +167,7 @@ static void probe(struct containers *self, struct record *record,
 		.keep_going = keep_going,
 		.keep_going_arg = self,
 	};
-	const struct target target = target_of(record);
+	const struct target target = record_target(record);
 	struct opened *opened = NULL;
 	struct known *known = NULL;
 
@@ -392,14 +221,14 @@ static void accept(struct containers *self, struct record *record,
 		record->is_alone = record->is_alone || found->is_alone;
 	}
 	if (found->opened != record->opened) {
-		drop_opened(self, record);
+		containers_drop_opened(self, record);
 		if (found->opened) {
 			record->opened = opened_ref(found->opened);
 			ring_append(&self->open_ones, &record->open_ones);
 			self->open_count++;
 		}
 	}
-	trim(self);
+	containers_trim(self);
 }
 
 /* Who has waited for what was found. Those that came during a glance and need
@@ -628,7 +457,8 @@ int containers_new(struct containers **out,
 		containers_free(self);
 		return -1;
 	}
-	budget_add_reclaimer(engine_budget(options->engine), reclaim, self);
+	budget_add_reclaimer(engine_budget(options->engine),
+			      containers_reclaim, self);
 	*out = self;
 	return 0;
 }
@@ -666,7 +496,7 @@ void containers_free(struct containers *containers)
 	pool_free(containers->probes);
 	pool_free(containers->openers);
 	while (!ring_is_empty(&containers->by_age))
-		forget_record(containers, ring_item(containers->by_age.next,
+		containers_drop_record(containers, ring_item(containers->by_age.next,
 						    struct record, by_age));
 	pool_free(containers->closer);
 	pthread_mutex_destroy(&containers->lock);

@@ -74,6 +74,11 @@ struct known *containers_peek(struct containers *containers,
 void containers_doubt(struct containers *containers,
 		      const struct target *target);
 
+/* The key has another object now, or none: what of the old one is open, and
+ * that nobody reads, is closed, so that a directory gives its room back. */
+void containers_forget(struct containers *containers, struct bucket *bucket,
+		       const char *key);
+
 /* Release what opened_ref() took; closing happens in another thread. */
 void containers_release(struct containers *containers, struct opened *opened);
 

@@ -29,7 +29,7 @@ struct exports_options {
 	bool spools_all;          /* no file streams */
 	unsigned int stall_ms;    /* how long a store may do nothing at all */
 	/* An object has appeared: its prefix has another listing now. */
-	void (*published)(void *arg, const struct bucket *bucket,
+	void (*published)(void *arg, struct bucket *bucket,
 			  const char *key);
 	/* Publishing failed when nobody waited for it any more. */
 	void (*failed)(void *arg, const char *path, const struct error *err);

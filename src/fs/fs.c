@@ -32,7 +32,7 @@ static void set_owner(struct fs *fs)
 }
 
 /* An object has appeared (or gone): list again. */
-static void note_published(void *arg, const struct bucket *bucket,
+static void note_published(void *arg, struct bucket *bucket,
 			   const char *key)
 {
 	const char *slash = strrchr(key, '/');
@@ -42,6 +42,7 @@ static void note_published(void *arg, const struct bucket *bucket,
 	snprintf(prefix, sizeof(prefix), "%.*s",
 		 slash ? (int)(slash - key) + 1 : 0, key);
 	listings_drop(fs->listings, bucket->store, prefix);
+	containers_forget(fs->containers, bucket, key);
 }
 
 static void note_failed(void *arg, const char *path, const struct error *err)

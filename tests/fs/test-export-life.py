@@ -10,7 +10,6 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 
 sys.path.insert(0, os.path.dirname(__file__))
 import export  # noqa: E402
@@ -247,44 +246,6 @@ def test_copy():
         os.close(fd)
 
 
-def test_full():
-    """A store without room, at every stage."""
-    if os.geteuid() != 0:
-        tap.skip("a full store", "needs root")
-        return
-    with tempfile.TemporaryDirectory(prefix="vmiefs-test.") as store:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs",
-                        store], check=True)
-        try:
-            with export.Mount(store=store) as mount:
-                for name in NAMES:
-                    fill(mount, name)
-        finally:
-            subprocess.run(["umount", "-l", store], check=True)
-
-
-def fill(mount, name):
-    """Write more than there is room for, and what just does not fit."""
-    for size in 5 << 20, 2 << 20, (2 << 20) - 4096:
-        fd = create(mount.disk(name))
-        got = 0
-        for at in range(0, size, 1 << 18):
-            got = got or export.errno_of(os.pwrite, fd, os.urandom(
-                min(1 << 18, size - at)), at)
-        last = export.errno_of(os.close, fd)
-        if not got and not last:
-            # VMDK and raw may just fit.
-            tap.ok(len(mount.stored()) == 1, f"{name}, {size}: fits")
-            os.unlink(os.path.join(mount.store, mount.stored()[0]))
-            continue
-        tap.same((got or last, last), (errno.ENOSPC, errno.ENOSPC),
-                 f"{name}, {size}: the writer is told")
-        tap.same(mount.stored(), [], f"{name}, {size}: nothing is left")
-        export.wait_until(lambda: not mount.writing()["now"])
-        room = os.statvfs(mount.store)
-        tap.same(room.f_bfree, room.f_blocks, f"{name}, {size}: all is free")
-
-
 def sizes(mount, name):
     """What stat() by name and a listing say."""
     with os.scandir(mount.disks) as entries:
@@ -391,7 +352,6 @@ def main():
     test_require_size()
     test_unmount()
     test_copy()
-    test_full()
     test_sizes()
     test_tree()
     return tap.done()

@@ -368,22 +368,23 @@ static int try_fault(unsigned int nth, bool replace)
 	if (ret && (replace ? strcmp(content_of("p"), "old") != 0 ||
 			      count_below("") != 1 : count_below("") != 0))
 		ok(false, "call %u: something changed", nth);
-	if (ret && error_to_errno(&err) != ENOSPC)
+	if (ret && error_to_errno(&err) != fail_errno)
 		ok(false, "call %u: %s", nth, err.text);
 	clean();
 	return ret ? 1 : calls < nth ? -1 : 0;
 }
 
-static void try_faults(const char *what, bool replace)
+/* A full file system, a quota, a broken device. */
+static void try_faults(const char *what, bool replace, int errnum)
 {
 	unsigned int nth = 1, failures = 0;
 	int ret;
 
-	fail_errno = ENOSPC;
+	fail_errno = errnum;
 	while ((ret = try_fault(nth, replace)) >= 0 && nth++ < 100)
 		failures += (unsigned int)ret;
-	ok(failures >= 4 && failures < 20, "%s: %u calls that may fail", what,
-	   failures);
+	ok(failures >= 4 && failures < 20, "%s: %u calls that may fail by %d",
+	   what, failures, errnum);
 }
 
 static int see(void *arg, const struct store_entry *entry, struct error *err)
@@ -449,8 +450,11 @@ int main(void)
 		if (!no_tmpfile)
 			test_race();
 		test_discard();
-		try_faults("new", false);
-		try_faults("replaced", true);
+		try_faults("new", false, ENOSPC);
+		try_faults("new", false, EDQUOT);
+		try_faults("replaced", true, ENOSPC);
+		try_faults("replaced", true, EDQUOT);
+		try_faults("replaced", true, EIO);
 	}
 	test_killed();
 	store_close(store);
