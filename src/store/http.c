@@ -31,6 +31,7 @@
 #define DEFAULT_CONNECTIONS 64
 #define NS_PER_MS           1000000u
 #define IDLE_NS             3600000000000u /* nothing to watch */
+#define OUTLIVE_NS          5000000000u
 
 struct http {
 	atomic_uint refs;
@@ -38,7 +39,8 @@ struct http {
 	pthread_mutex_t lock;
 	struct transfer *queue, **queue_tail; /* lock */
 	struct http_stats stats;              /* lock */
-	bool stop, is_cancelled;              /* lock */
+	bool stop;                            /* lock */
+	_Atomic uint64_t cancelled_ns;        /* 0: it is not */
 	bool is_started;
 	pthread_t thread;
 
@@ -237,25 +239,34 @@ static bool begin_queued(struct http *self)
 	return true;
 }
 
-static bool is_over(const struct transfer *t)
+/* Has it been cancelled, by itself or with all the others? What outlives these
+ * gets a little time. */
+static bool is_over(struct http *self, const struct transfer *t, uint64_t now,
+		    uint64_t *next_ns)
 {
-	return t->request->cancelled && atomic_load(t->request->cancelled);
+	uint64_t cancelled_ns = atomic_load(&self->cancelled_ns);
+
+	if (t->request->cancelled && atomic_load(t->request->cancelled))
+		return true;
+	if (!cancelled_ns || !t->request->outlives ||
+	    now >= cancelled_ns + OUTLIVE_NS)
+		return cancelled_ns != 0;
+	*next_ns = min_u64(*next_ns, cancelled_ns + OUTLIVE_NS);
+	return false;
 }
 
 /* Those in the queue whose time is over, taken out of it. */
 static struct transfer *late_in_queue(struct http *self, uint64_t now,
-				      uint64_t *next_ns, bool *is_cancelled)
+				      uint64_t *next_ns)
 {
 	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&self->lock);
 	struct transfer **link = &self->queue, *late = NULL;
 
 	(void)held;
-	*is_cancelled = self->is_cancelled;
 	while (*link) {
 		struct transfer *t = *link;
 
-		if (now < t->deadline_ns && !self->is_cancelled &&
-		    !is_over(t)) {
+		if (now < t->deadline_ns && !is_over(self, t, now, next_ns)) {
 			*next_ns = min_u64(*next_ns, t->deadline_ns);
 			link = &t->next;
 			continue;
@@ -292,31 +303,31 @@ static bool has_stalled(struct transfer *t, uint64_t now, uint64_t *next_ns)
 	return now - t->good_ns >= stall_ns;
 }
 
-static void explain_late(struct transfer *t, bool is_cancelled)
+/* It has to end now, for whatever reason. */
+static void explain_end(struct transfer *t, uint64_t now)
 {
-	if (is_cancelled)
-		error_set(&t->error, ERR_CANCELLED, "stopped");
-	else
+	if (now >= t->deadline_ns)
 		http_explain_timeout(t);
+	else
+		error_set(&t->error, ERR_CANCELLED, "stopped");
 }
 
 /* End what is late. How long libcurl may wait until the next look, in ms. */
 static int watch(struct http *self)
 {
 	uint64_t now = http_now_ns(), next_ns = now + IDLE_NS;
-	bool is_cancelled;
-	struct transfer *t = late_in_queue(self, now, &next_ns, &is_cancelled);
+	struct transfer *t = late_in_queue(self, now, &next_ns);
 	struct transfer *next;
 
 	for (; t; t = next) {
 		next = t->next;
-		explain_late(t, is_cancelled);
+		explain_end(t, now);
 		complete(self, t);
 	}
 	for (t = self->running; t; t = next) {
 		next = t->next;
-		if (now >= t->deadline_ns || is_cancelled || is_over(t))
-			explain_late(t, is_cancelled || is_over(t));
+		if (now >= t->deadline_ns || is_over(self, t, now, &next_ns))
+			explain_end(t, now);
 		else if (has_stalled(t, now, &next_ns))
 			http_explain_stall(t);
 		if (t->error.kind)
@@ -416,9 +427,10 @@ void http_unref(struct http *self)
 
 void http_cancel(struct http *self)
 {
-	pthread_mutex_lock(&self->lock);
-	self->is_cancelled = true;
-	pthread_mutex_unlock(&self->lock);
+	uint64_t never = 0;
+
+	atomic_compare_exchange_strong(&self->cancelled_ns, &never,
+				       http_now_ns());
 	http_wake(self);
 }
 

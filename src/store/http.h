@@ -59,6 +59,7 @@ struct http_request {
 	unsigned int answer_ms;       /* what a stall is once the body is sent,
 				       * whatever the rate; 0 = stall_ms */
 	const atomic_bool *cancelled; /* see http_wake(); NULL: never */
+	bool outlives;                /* http_cancel() by 5 s: it cleans up */
 	bool no_proxy;                /* metadata services */
 
 	/* The headers are there. Return -1 with err set to end the transfer

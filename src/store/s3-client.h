@@ -105,6 +105,7 @@ struct s3_request {
 				     * it says there */
 	unsigned int answer_ms;     /* as in struct http_request */
 	const atomic_bool *cancelled; /* set, then s3_client_wake() */
+	bool outlives;              /* as in struct http_request */
 	const struct iovec *body;   /* as in struct http_request */
 	int body_count;
 	uint64_t file_bytes;

@@ -424,6 +424,7 @@ int s3_upload_abort(const struct s3_upload *upload, bool *was_gone,
 		.method = "DELETE",
 		.key = upload->key,
 		.timeout_ms = ABORT_MS,
+		.outlives = true,
 	};
 	struct error why = { 0 };
 	struct http_response response = { 0 };

@@ -367,6 +367,29 @@ static void test_discard(void)
 	is_u64(w.aborted, 1, "the upload is aborted before the store ends");
 }
 
+/* A mount ends: what is on its way is let go, and cleaned up all the same. */
+static void test_store_cancel(void)
+{
+	struct writer_thread t;
+	struct sink *sink;
+	struct world w;
+
+	world_begin(&w, 24 * MIB);
+	hold_parts(&w, true);
+	succeeds(make(&w, &sink, 0), &err, "a sink");
+	start_writer(&t, sink, 100 * MIB);
+	wait_for(&w, &w.parts, 2);
+	store_cancel(w.store);
+	pthread_join(t.thread, NULL);
+	ok(t.ret && t.err.kind == ERR_CANCELLED, "is cancelled: %s",
+	   t.err.text);
+	sink_discard(sink);
+	fails_with(make(&w, &sink, 0), &err, ERR_CANCELLED, "stopped",
+		   "no new ones");
+	world_end(&w);
+	is_u64(w.aborted, 1, "the upload is aborted");
+}
+
 /* Sums are kept while it is written, and zeroes are bytes. */
 static void test_spooled(void)
 {
@@ -427,6 +450,7 @@ int main(void)
 	test_crowd();
 	test_cancel();
 	test_discard();
+	test_store_cancel();
 	test_spooled();
 	return tap_done();
 }
