@@ -58,13 +58,20 @@ void scratch_free(struct scratch *scratch)
 	free(scratch);
 }
 
-static int open_dir(const struct scratch *scratch, struct error *err)
+const char *scratch_dir(const struct scratch *scratch)
+{
+	return scratch->dir;
+}
+
+int scratch_open_dir(const struct scratch *scratch, bool may_make,
+		     struct error *err)
 {
 	AUTO_CLOSE int fd = -1;
 	struct stat st;
 	int ret;
 
-	if (scratch->is_own && mkdir(scratch->dir, 0700) && errno != EEXIST)
+	if (scratch->is_own && may_make && mkdir(scratch->dir, 0700) &&
+	    errno != EEXIST)
 		return error_errno(err, errno, "cannot make %s; choose "
 				   "another with -o scratch=", scratch->dir);
 	fd = open(scratch->dir,
@@ -101,7 +108,7 @@ static int open_hidden(int dir, struct error *err)
 
 int scratch_open_file(struct scratch *scratch, struct error *err)
 {
-	AUTO_CLOSE int dir = open_dir(scratch, err);
+	AUTO_CLOSE int dir = scratch_open_dir(scratch, true, err);
 	int fd;
 
 	if (dir < 0)

@@ -9,6 +9,7 @@
 #ifndef VMIEFS_SCRATCH_H
 #define VMIEFS_SCRATCH_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/error.h"
@@ -19,6 +20,12 @@ struct scratch;
 int scratch_new(struct scratch **out, const char *dir, uint64_t limit_bytes,
 		struct error *err);
 void scratch_free(struct scratch *scratch); /* NULL is legal */
+
+/* The directory's name, and a descriptor of it or -1. Without may_make it is
+ * ERR_NOT_FOUND where the default is not there yet. */
+const char *scratch_dir(const struct scratch *scratch);
+int scratch_open_dir(const struct scratch *scratch, bool may_make,
+		     struct error *err);
 
 /* A new nameless file, or -1. */
 int scratch_open_file(struct scratch *scratch, struct error *err);

@@ -26,6 +26,7 @@
 #include "fs/mount-point.h"
 #include "fs/mount.h"
 #include "fs/server.h"
+#include "store/journal.h"
 
 #define EXIT_STATUS_FAILED 1
 #define EXIT_STATUS_USAGE  2
@@ -425,18 +426,20 @@ static const char *directory_of(const struct store *store)
 	       store->url + strlen(scheme);
 }
 
-int mount_main(const struct mount_options *options)
+/* The journal, or NULL, outlives the store. */
+static int mount_with(const struct mount_options *options,
+		      struct journal *journal)
 {
 	struct mounting m = { .options = options, .parent_fd = -1 };
+	struct store_options store_options = options->store;
 	AUTO_FREE char *mountpoint = NULL;
 	struct error err = { 0 };
 	struct store *store;
 	bool is_child = true;
 	int status = 0;
 
-	prctl(PR_SET_DUMPABLE, 0); /* credentials must not reach a core file */
-	log_set_level(level_of(options->verbosity));
-	if (store_open(&store, options->source, &options->store, &err))
+	store_options.journal = journal;
+	if (store_open(&store, options->source, &store_options, &err))
 		return complain(&err, EXIT_STATUS_FAILED);
 	if (mount_point_check(options->mountpoint, directory_of(store),
 			      &mountpoint, &err)) {
@@ -460,4 +463,20 @@ int mount_main(const struct mount_options *options)
 		return complain(&err, EXIT_STATUS_FAILED);
 	}
 	return 0;
+}
+
+int mount_main(const struct mount_options *options)
+{
+	struct journal *journal = NULL;
+	struct error err = { 0 };
+	int status;
+
+	prctl(PR_SET_DUMPABLE, 0); /* credentials must not reach a core file */
+	log_set_level(level_of(options->verbosity));
+	if (!options->is_read_only &&
+	    journal_new(&journal, options->scratch, &err))
+		return complain(&err, EXIT_STATUS_FAILED);
+	status = mount_with(options, journal);
+	journal_free(journal);
+	return status;
 }

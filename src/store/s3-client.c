@@ -40,7 +40,9 @@ struct s3_client {
 	bool is_anonymous, requester_pays, unsigned_payload;
 	char region[S3_REGION_MAX];  /* where to begin */
 	bool region_is_given;        /* by the option */
-	atomic_llong clock_ahead_s;  /* the server's, of ours */
+	atomic_llong clock_ahead_s;  /* the server's, of ours: for signing */
+	atomic_llong seen_ahead_s;   /* the same by its last answer */
+	struct journal *journal;
 	struct retrier *retrier;
 	struct pool *pool;
 	atomic_ullong copied, sent;  /* bytes of copies */
@@ -105,6 +107,7 @@ int s3_client_new(struct s3_client **out, const struct store_options *options,
 	client->is_anonymous = options->is_anonymous;
 	client->requester_pays = options->requester_pays;
 	client->unsigned_payload = options->unsigned_payload;
+	client->journal = options->journal;
 	if (http_new(&client->http, &http, err) ||
 	    credentials_new(&client->credentials, client->http, &keys, err) ||
 	    set_endpoint(client, options, err) ||
@@ -634,6 +637,21 @@ static int send_until_answered(struct sending *s, struct error *err)
 	}
 }
 
+int64_t s3_client_seen_time(struct s3_client *client)
+{
+	return (int64_t)time(NULL) + atomic_load(&client->seen_ahead_s);
+}
+
+struct journal *s3_client_journal(struct s3_client *client)
+{
+	return client->journal;
+}
+
+const struct s3_endpoint *s3_client_endpoint(const struct s3_client *client)
+{
+	return &client->endpoint;
+}
+
 int s3_send(struct s3_bucket *bucket, const struct s3_request *request,
 	    struct http_response *response, struct error *err)
 {
@@ -645,12 +663,17 @@ int s3_send(struct s3_bucket *bucket, const struct s3_request *request,
 		.endpoint = bucket->client->endpoint,
 		.addressing = bucket->client->addressing,
 	};
+	int64_t theirs;
 	int ret;
 
 	memset(response, 0, sizeof(*response));
 	s.text = request->text ? request->text : &s.own_text;
 	get_region(bucket, s.region);
 	ret = send_until_answered(&s, err);
+	theirs = http_date(response);
+	if (theirs)
+		atomic_store(&bucket->client->seen_ahead_s,
+			     theirs - (int64_t)time(NULL));
 	key_set_unref(s.keys);
 	strbuf_free(&s.host);
 	strbuf_free(&s.own_text);
@@ -660,7 +683,7 @@ int s3_send(struct s3_bucket *bucket, const struct s3_request *request,
 int s3_explain(struct s3_bucket *bucket, struct error *err)
 {
 	const struct s3_endpoint *endpoint = &bucket->client->endpoint;
-	char region[S3_REGION_MAX];
+	char region[S3_REGION_MAX], name[S3_URL_MAX];
 
 	get_region(bucket, region);
 	if (endpoint->is_aws)
@@ -668,7 +691,6 @@ int s3_explain(struct s3_bucket *bucket, struct error *err)
 	/* What failed on the way there begins with the host already. */
 	if (err && !strncmp(err->text, endpoint->host, strlen(endpoint->host)))
 		return error_prefix(err, "endpoint");
-	return error_prefix(err, "endpoint %s://%s",
-			    endpoint->is_tls ? "https" : "http",
-			    endpoint->host);
+	s3_endpoint_name(endpoint, name);
+	return error_prefix(err, "endpoint %s", name);
 }

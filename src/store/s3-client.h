@@ -21,6 +21,7 @@
 
 /* What all buckets of a mount share: connections, keys, endpoint, clock. */
 struct s3_client;
+struct journal;
 struct pool;
 struct retrier;
 
@@ -39,8 +40,14 @@ struct http *s3_client_http(struct s3_client *client); /* borrowed */
 struct retrier *s3_client_retrier(struct s3_client *client);
 struct pool *s3_client_pool(struct s3_client *client);
 
-/* Seconds since 1970 by the server's clock, as far as that is known. */
+/* Of part uploads; NULL: none is kept. */
+struct journal *s3_client_journal(struct s3_client *client);
+const struct s3_endpoint *s3_client_endpoint(const struct s3_client *client);
+
+/* Seconds since 1970 by the server's clock: as far as it has to be known to
+ * sign by it; and as its last answer told. */
 int64_t s3_client_time(struct s3_client *client);
+int64_t s3_client_seen_time(struct s3_client *client);
 
 /* Are bodies signed, or is TLS, or the user, content without? */
 bool s3_client_signs_bodies(const struct s3_client *client);
@@ -118,6 +125,8 @@ struct s3_request {
 	int (*on_answer)(void *arg, const struct http_response *response,
 			 struct error *err);
 	void *answer_arg;
+	unsigned int *tries;        /* how many s3_send_again() made; NULL:
+				     * nobody asks */
 
 	/* As in struct http_request; called for answers of any status. */
 	int (*on_headers)(void *arg, const struct http_response *response,

@@ -17,6 +17,7 @@ struct s3_store {
 	struct s3_bucket bucket;        /* its name is "": a service */
 	char prefix[STORE_KEY_MAX + 1]; /* "" or with '/' at its end */
 	struct s3_made made;
+	struct s3_clear *clear;         /* once it was checked; or NULL */
 };
 
 /* The key as the server knows it. ERR_NOT_FOUND where S3 cannot have it, and

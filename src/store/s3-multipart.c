@@ -12,6 +12,7 @@
 #include "common/cleanup.h"
 #include "common/xml.h"
 #include "store/http-fields.h"
+#include "store/s3-intent.h"
 #include "store/s3-multipart.h"
 #include "store/s3-verify.h"
 
@@ -90,6 +91,7 @@ int s3_upload_begin(struct s3_upload *upload, const char *const *headers,
 		    struct error *err)
 {
 	struct beginning beginning = { upload, { .max = ANSWER_MAX } };
+	unsigned int tries = 0;
 	struct s3_request request = {
 		.method = "POST",
 		.key = upload->key,
@@ -97,18 +99,30 @@ int s3_upload_begin(struct s3_upload *upload, const char *const *headers,
 		.headers = headers,
 		.text = &beginning.text,
 		.cancelled = upload->cancelled,
+		.tries = &tries,
 		.on_answer = read_upload_id,
 		.answer_arg = &beginning,
 	};
 	struct http_response response;
+	struct error why = { 0 };
 	int ret;
 
 	upload->id[0] = '\0';
+	if (s3_intent_begin(upload, err))
+		return -1;
 	ret = s3_send_again(upload->bucket, S3_CALL_CREATE, &request,
-			    &response, err);
+			    &response, &why);
+	tries += response.is_repeated;
 	http_response_free(&response);
 	strbuf_free(&beginning.text);
-	return ret;
+	if (!ret) {
+		s3_intent_know(upload, tries == 1);
+		return 0;
+	}
+	s3_intent_fail(upload, tries, &why);
+	if (err)
+		*err = why;
+	return -1;
 }
 
 /* Parts. */
@@ -405,10 +419,14 @@ int s3_upload_complete(const struct s3_upload *upload, const char *condition,
 		return -1;
 	ret = send_complete(upload, condition, list, &why);
 	xmlBufferFree(list);
-	if (!ret)
+	if (!ret) {
+		s3_intent_end(upload, false);
 		return s3_verify(bucket, upload->key, &expected, info, err);
-	if (!s3_find_lost(bucket, upload->key, &expected, info, &why))
+	}
+	if (!s3_find_lost(bucket, upload->key, &expected, info, &why)) {
+		s3_intent_end(upload, false);
 		return 0;
+	}
 	if (err)
 		*err = why;
 	return -1;
@@ -439,6 +457,7 @@ int s3_upload_abort(const struct s3_upload *upload, bool *was_gone,
 	http_response_free(&response);
 	strbuf_free(&query);
 	*was_gone = ret && is_code(&why, "NoSuchUpload");
+	s3_intent_end(upload, ret && !*was_gone);
 	if (!ret || *was_gone)
 		return 0;
 	if (err)

@@ -30,6 +30,7 @@ struct s3_upload {
 	char id[S3_UPLOAD_ID_MAX]; /* "": there is none */
 	const atomic_bool *cancelled; /* ends all but abort; or NULL */
 	int64_t begun_ns;          /* by the server's clock; set by begin */
+	uint64_t intent;           /* in the journal; set by begin */
 };
 
 /* CreateMultipartUpload. headers (NULL-ended, or NULL) say what the object is

@@ -70,12 +70,16 @@ int s3_send_again(struct s3_bucket *bucket, enum s3_call_kind kind,
 		.request = &timed,
 		.response = response,
 	};
+	int ret;
 
 	if (!timed.timeout_ms)
 		timed.timeout_ms = (unsigned int)min_u64(TRY_MS + body_ms,
 							 UINT_MAX);
 	memset(response, 0, sizeof(*response));
-	return retrier_run(retrier, &call.retry, err);
+	ret = retrier_run(retrier, &call.retry, err);
+	if (request->tries)
+		*request->tries = call.retry.tries;
+	return ret;
 }
 
 static void sha256_of(const struct iovec *body, int count,

@@ -237,6 +237,17 @@ static bool is_host_name(const char *bucket)
 	return true;
 }
 
+void s3_endpoint_name(const struct s3_endpoint *endpoint,
+		      char name[S3_URL_MAX])
+{
+	if (endpoint->is_aws)
+		snprintf(name, S3_URL_MAX, "AWS");
+	else
+		snprintf(name, S3_URL_MAX, "%s://%s%s",
+			 endpoint->is_tls ? "https" : "http", endpoint->host,
+			 endpoint->path);
+}
+
 bool s3_is_path_style(const struct s3_endpoint *endpoint,
 		      enum s3_addressing addressing, const char *bucket)
 {

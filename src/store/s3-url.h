@@ -15,6 +15,7 @@
 #define S3_BUCKET_MAX 64  /* with the NUL; S3 allows 63 characters */
 #define S3_REGION_MAX 64  /* with the NUL */
 #define S3_HOST_MAX   264 /* with port and NUL */
+#define S3_URL_MAX    (2 * S3_HOST_MAX + 16) /* of an endpoint's URL */
 
 /* "s3://bucket/prefix", taken literally: nothing in it is decoded. */
 struct s3_source {
@@ -45,6 +46,10 @@ struct s3_endpoint {
 /* text: "https://host[:port][/base]"; NULL or "" is AWS. ERR_ARG. */
 int s3_endpoint_parse(struct s3_endpoint *out, const char *text,
 		      struct error *err);
+
+/* Its URL, or "AWS". */
+void s3_endpoint_name(const struct s3_endpoint *endpoint,
+		      char name[S3_URL_MAX]);
 
 /* Is the bucket's name part of the path? */
 bool s3_is_path_style(const struct s3_endpoint *endpoint,

@@ -13,8 +13,10 @@
 #include "common/cleanup.h"
 #include "common/xml.h"
 #include "store/http-fields.h"
+#include "store/journal.h"
 #include "store/retrier.h"
 #include "store/s3-change.h"
+#include "store/s3-clear.h"
 #include "store/s3-compose.h"
 #include "store/s3-internal.h"
 #include "store/s3-list.h"
@@ -357,7 +359,11 @@ static int s3_check(struct store *store, struct error *err)
 	else
 		ret = get_page(self, &args, true, &page, err);
 	s3_page_free(&page);
-	return ret ? s3_explain(&self->bucket, err) : 0;
+	if (ret)
+		return s3_explain(&self->bucket, err);
+	if (self->clear || !s3_client_journal(self->bucket.client))
+		return 0;
+	return s3_clear_new(&self->clear, &self->bucket, err);
 }
 
 static void s3_cancel(struct store *store)
@@ -380,14 +386,19 @@ static int s3_stats(struct store *store, struct json_t *object,
 	}
 	if (retrier_stats(s3_client_retrier(client), calls, err))
 		return -1;
-	return s3_client_copies_json(client, object, err) ||
-	       http_stats_json(s3_client_http(client), object, err) ? -1 : 0;
+	if (s3_client_copies_json(client, object, err) ||
+	    http_stats_json(s3_client_http(client), object, err))
+		return -1;
+	if (!s3_client_journal(client))
+		return 0;
+	return journal_stats(s3_client_journal(client), object, err);
 }
 
 static void s3_close(struct store *store)
 {
 	struct s3_store *self = (struct s3_store *)store;
 
+	s3_clear_free(self->clear);
 	s3_bucket_destroy(&self->bucket);
 	s3_made_destroy(&self->made);
 	free(self);

@@ -53,6 +53,7 @@ typedef int store_list_fn(void *arg, const struct store_entry *entry,
 #define STORE_NOWAIT 1u
 
 struct compose;
+struct journal;
 struct json_t; /* of jansson */
 struct store;
 struct object;
@@ -144,6 +145,10 @@ struct store_options {
 	bool is_anonymous;        /* do not sign */
 	bool requester_pays;
 	bool unsigned_payload;    /* also without TLS */
+	struct journal *journal;  /* of part uploads; what was left behind is
+				   * aborted once store_check() has
+				   * succeeded. Outlives the store; NULL:
+				   * none is kept */
 };
 
 /* Open the store that source names: "file:///dir" or a path (a directory),

@@ -130,8 +130,8 @@ class Verifier:
 
     def check(self, request):
         """Raises Refusal. `request` has method, path, query (raw), headers,
-        a list of (lower-case name, value), and body.sha256. The access key, or None
-        for a request that nobody signed."""
+        a list of (lower-case name, value), and body.sha256. The access key, or
+        None for a request that nobody signed."""
         given = dict(request.headers)
         query = {n.decode(): v.decode("utf-8", "replace")
                  for n, v in split_query(request.query)}
