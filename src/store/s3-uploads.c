@@ -13,6 +13,7 @@
 #include "common/pool.h"
 #include "common/xml.h"
 #include "store/http-fields.h"
+#include "store/s3-intent.h"
 #include "store/s3-multipart.h"
 
 #define QUERY_MAX (16u << 10)
@@ -290,6 +291,7 @@ void s3_upload_abort_later(const struct s3_upload *upload)
 		log_warning("s3://%s/%s: upload %s is left behind: out of "
 			    "memory", upload->bucket->name, upload->key,
 			    upload->id);
+		s3_intent_end(upload, true);
 		return;
 	}
 	memcpy(self->key, upload->key, size);
