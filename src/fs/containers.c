@@ -496,8 +496,9 @@ void containers_free(struct containers *containers)
 	pool_free(containers->probes);
 	pool_free(containers->openers);
 	while (!ring_is_empty(&containers->by_age))
-		containers_drop_record(containers, ring_item(containers->by_age.next,
-						    struct record, by_age));
+		containers_drop_record(containers,
+				       ring_item(containers->by_age.next,
+						 struct record, by_age));
 	pool_free(containers->closer);
 	pthread_mutex_destroy(&containers->lock);
 	pthread_cond_destroy(&containers->wake);

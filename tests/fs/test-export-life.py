@@ -162,6 +162,86 @@ def test_order(mount):
         os.unlink(os.path.join(mount.store, name))
 
 
+def interrupt_dd(mount, name, status):
+    """Ctrl-C while dd waits for its source, 64 KiB of which it has copied."""
+    path = mount.disk(name)
+    out, into = os.pipe()
+    dd = subprocess.Popen(["dd", "bs=64K", "iflag=fullblock", "status=none",
+                           "of=" + path], stdin=out,
+                          stderr=subprocess.DEVNULL)
+    os.close(out)
+    os.write(into, DATA[:65536])
+    tap.ok(export.wait_until(lambda: mount.writing()["now"] and
+                             mount.writing()["now"][0]["in"] == 65536),
+           f"{name}: dd copies")
+    dd.send_signal(signal.SIGINT)
+    tap.same(dd.wait(), status, f"{name}: how dd ends")
+    os.close(into)
+    tap.ok(export.wait_until(lambda: not mount.writing()["now"]),
+           f"{name}: its file ends")
+
+
+def test_interrupted_dd():
+    """dd closes its file itself upon Ctrl-C, as if all was there: only who has
+    told the size before is safe from that."""
+    with export.Mount("ttl=0") as mount:
+        interrupt_dd(mount, "a.vhdx.raw", -signal.SIGINT)
+        tap.same(os.stat(mount.disk("a.vhdx.raw")).st_size, 65536,
+                 "what dd closed is there, as the manual says")
+    with export.Mount("require-size") as mount:
+        for name in NAMES:
+            interrupt_dd(mount, name, 1)  # close() fails
+            tap.same(mount.stored(), [], f"{name}: -o require-size drops it")
+
+
+def test_objects():
+    """Plain files."""
+    with export.Mount("delete", "overwrite") as mount:
+        top = os.path.join(mount.top, "objects")
+        os.makedirs(os.path.join(top, "a/b"))
+        path = os.path.join(top, "a/b/notes.txt")
+        for data in DATA, DATA[:777]:
+            with open(path, "wb") as file:
+                file.write(data)
+            tap.ok(read(path) == data, f"{len(data)} bytes, as they are")
+            tap.ok(read(os.path.join(mount.store, "a/b/notes.txt")) == data,
+                   "in the store, too")
+        with open(path, "r+b") as file:
+            file.write(b"new")
+            file.seek(0, os.SEEK_END)
+            file.write(b"end")
+        tap.same(read(path), b"new" + DATA[3:777] + b"end", "changed")
+        os.rename(path, os.path.join(top, "a/c.bin"))
+        tap.same(mount.stored(), ["a/c.bin"], "renamed")
+        os.unlink(os.path.join(top, "a/c.bin"))
+        tap.same(mount.stored(), [], "removed")
+        fd = create(path)
+        os.write(fd, DATA)
+        tap.same(export.errno_of(create, path), errno.EBUSY,
+                 "a second writer has to wait")
+        os.unlink(path)
+        tap.same(export.errno_of(os.close, fd), errno.ESTALE,
+                 "removed while it was written")
+        tap.same(mount.stored(), [], "nothing comes of it")
+
+
+def test_attributes(mount):
+    """What a store does not keep, and what it must not pretend."""
+    path = mount.disk("t.raw")
+    fd = create(path)
+    os.write(fd, b"x")
+    os.fchmod(fd, 0o600)
+    os.utime(fd, (1, 1))
+    os.fchown(fd, os.getuid(), os.getgid())
+    if os.geteuid() == 0:
+        tap.same(export.errno_of(os.fchown, fd, 12345, -1), errno.EPERM,
+                 "the owner is who mounts")
+    os.close(fd)
+    tap.same(os.stat(path).st_mode & 0o777, 0o444, "the mode is the mount's")
+    tap.ok(os.stat(path).st_mtime > 1, "the time is the store's")
+    os.unlink(os.path.join(mount.store, "t.raw"))
+
+
 def test_scratch():
     """What is out of order has a bound."""
     with export.Mount("scratch-size=9M") as mount:
@@ -348,6 +428,9 @@ def main():
         test_children(mount)
         test_reading(mount)
         test_order(mount)
+        test_attributes(mount)
+    test_interrupted_dd()
+    test_objects()
     test_scratch()
     test_require_size()
     test_unmount()

@@ -8,7 +8,7 @@
 . "${0%/*}/../functions.sh"
 need_fuse
 need_directory "S3 cannot be written to yet"
-need qemu-img rsync tee truncate fallocate
+need qemu-img rsync tar tee truncate fallocate
 mkdir -p "$tmp/store/exports"
 s=$tmp/store/exports
 mount_vmiefs "$tmp/store" "$tmp/mnt" || exit
@@ -104,6 +104,22 @@ ok "dd, one sector at a time" eval \
 	'head -c 102400 "$want" | dd of="$m/a.vhd.raw" bs=512 status=none'
 is "$(cmp -n 102400 "$want" "$m/a.vhd.raw" && stat -c %s "$m/a.vhd.raw")" \
 	102400 "has its bytes"
+
+# Programs that make files in other ways.
+ok "mv" eval 'cp "$want" "$tmp/moved" && mv "$tmp/moved" "$m/b1.vhdx.raw"'
+is_exported b1.vhdx "mv"
+ln "$want" "$tmp/b2.vmdk.raw"
+ok "tar" eval 'tar -C "$tmp" -c b2.vmdk.raw | tar -C "$m" -x'
+is_exported b2.vmdk "tar"
+ok "sparse tar" eval 'tar -C "$tmp" -S -c b2.vmdk.raw | tar -C "$m" -x'
+is_exported b2.vmdk "sparse tar"
+ok "install" install -m 600 "$want" "$m/b3.vhd.raw"
+is_exported b3.vhd "install"
+fails "rsync, by way of a temporary name" "Invalid argument" \
+	rsync "$want" "$m/b4.vmdk.raw"
+like "$(tail -n 1 "$tmp/mnt/control/errors")" "rsync: use --inplace" \
+	"errors name the remedy"
+is "$(ls "$s")" "$(ls "$s" | grep -v b4)" "nothing comes of it"
 
 # Parts, seeks, sizes.
 fails "an object is not replaced" "File exists" cp "$want" "$m/a.vhd.raw"
