@@ -205,11 +205,14 @@ static int rename_target(struct fs *fs, struct node *dir, const char *name,
 
 int fs_rename(struct fs *fs, struct node *dir, const char *name,
 	      struct node *to_dir, const char *to_name, bool replace,
-	      struct error *err)
+	      bool (*goes_on)(void *arg, uint64_t done, uint64_t total),
+	      void *arg, struct error *err)
 {
 	char from[STORE_KEY_MAX + 2], to[STORE_KEY_MAX + 2];
+	struct rename_args args = { .goes_on = goes_on, .arg = arg };
 	struct target target;
 	bool is_taken;
+	int ret;
 
 	if (is_being_written(fs, dir, name) ||
 	    is_being_written(fs, to_dir, to_name))
@@ -225,11 +228,13 @@ int fs_rename(struct fs *fs, struct node *dir, const char *name,
 		return -1;
 	if (!is_same_format(dir->view, from, to))
 		return error_errno(err, EXDEV, "has to be converted");
-	if (store_rename(target.bucket->store, from, to, is_taken, err))
-		return -1;
+	args.replace = is_taken;
+	ret = store_rename(target.bucket->store, from, to, &args, err);
 	containers_forget(fs->containers, target.bucket, to);
-	forget_node(fs, dir, &target);
+	if (!ret)
+		forget_node(fs, dir, &target);
+	/* A store that copies may have failed at the second step. */
 	fs_drop_listing(fs, dir);
 	fs_drop_listing(fs, to_dir);
-	return 0;
+	return ret;
 }

@@ -138,9 +138,11 @@ int fs_remove_dir(struct fs *fs, struct node *dir, const char *name,
 		  struct error *err);
 int fs_remove(struct fs *fs, struct node *dir, const char *name,
 	      struct error *err);
+/* goes_on() is asked now and then where the store has to copy. */
 int fs_rename(struct fs *fs, struct node *dir, const char *name,
 	      struct node *to_dir, const char *to_name, bool replace,
-	      struct error *err);
+	      bool (*goes_on)(void *arg, uint64_t done, uint64_t total),
+	      void *arg, struct error *err);
 
 /* The name of a directory in dir as what its store calls the prefix, without
  * the slash. prefix has STORE_KEY_MAX + 2 bytes. */
@@ -154,7 +156,7 @@ void fs_drop_listing(struct fs *fs, const struct node *dir);
 bool fs_is_part(const struct node *dir);
 
 /* Does this rename make an OVA of it? Then fs_close_ova() does that, as
- * fs_rename(); goes_on() is asked now and then. */
+ * fs_rename(). */
 bool fs_closes_ova(const char *from, const char *to);
 int fs_close_ova(struct fs *fs, struct node *dir, const char *name,
 		 struct node *to_dir, const char *to_name, bool replace,

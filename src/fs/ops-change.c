@@ -113,7 +113,7 @@ static void rename_run(struct job *job)
 				   &err);
 	else
 		ret = fs_rename(fs, call->node, call->name, to->dir, to->name,
-				to->replace, &err);
+				to->replace, goes_on, call, &err);
 	node_unref(call->server->fs->tree, to->dir);
 	free(to);
 	end_change(call, "rename", ret, &err);

@@ -74,7 +74,7 @@ int file_remove(struct store *store, const char *key, const char *if_match,
 }
 
 int file_rename(struct store *store, const char *from, const char *to,
-		bool replace, struct error *err)
+		const struct rename_args *args, struct error *err)
 {
 	const struct file_store *self = (struct file_store *)store;
 	AUTO_FREE char *from_copy = NULL;
@@ -91,8 +91,8 @@ int file_rename(struct store *store, const char *from, const char *to,
 	if (to_dir < 0)
 		return -1;
 	ret = renameat2(from_dir, from_name, to_dir, to_name,
-			replace ? 0 : RENAME_NOREPLACE);
-	if (ret && errno == EINVAL && !replace) {
+			args->replace ? 0 : RENAME_NOREPLACE);
+	if (ret && errno == EINVAL && !args->replace) {
 		/* The file system does not know the flag. */
 		ret = linkat(from_dir, from_name, to_dir, to_name, 0);
 		if (!ret)

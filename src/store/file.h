@@ -63,7 +63,7 @@ int file_create(struct sink **out, struct store *store, const char *key,
 int file_remove(struct store *store, const char *key, const char *if_match,
 		struct error *err);
 int file_rename(struct store *store, const char *from, const char *to,
-		bool replace, struct error *err);
+		const struct rename_args *args, struct error *err);
 int file_make_prefix(struct store *store, const char *prefix,
 		     struct error *err);
 int file_remove_prefix(struct store *store, const char *prefix,

@@ -249,7 +249,7 @@ static void tidy(struct parts_store *self, const char *state)
 }
 
 static int parts_rename(struct store *store, const char *from, const char *to,
-			bool replace, struct error *err)
+			const struct rename_args *args, struct error *err)
 {
 	struct parts_store *self = parts_of(store);
 	char old[STATE_KEY_BYTES], new[STATE_KEY_BYTES];
@@ -272,7 +272,7 @@ static int parts_rename(struct store *store, const char *from, const char *to,
 		}
 		parts_note(self);
 	}
-	if (store_rename(self->inner, old, new, replace, err))
+	if (store_rename(self->inner, old, new, args, err))
 		return -1;
 	remove_sum(self, old);
 	return 0;

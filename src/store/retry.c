@@ -465,9 +465,9 @@ static int retry_remove(struct store *store, const char *key,
 }
 
 static int retry_rename(struct store *store, const char *from, const char *to,
-			bool replace, struct error *err)
+			const struct rename_args *args, struct error *err)
 {
-	return store_rename(below(store), from, to, replace, err);
+	return store_rename(below(store), from, to, args, err);
 }
 
 static int retry_make_prefix(struct store *store, const char *prefix,

@@ -90,15 +90,16 @@ int s3_remove(struct store *store, const char *key, const char *if_match,
 
 static int copy_all(struct s3_store *self, const char *from,
 		    const struct object_info *info, const char *to,
-		    bool replace, struct error *err)
+		    const struct rename_args *args, struct error *err)
 {
-	struct sink_args args = { .replace = replace, .size = info->size,
-				  .wait_ms = SINK_WAIT_MS };
+	struct sink_args sink_args = { .replace = args->replace,
+				       .size = info->size,
+				       .wait_ms = SINK_WAIT_MS };
 	struct store_piece piece = { .key = from, .info = info,
 				     .length = info->size };
 
-	return store_compose(&self->store, to, &args, &piece, 1, NULL, NULL,
-			     NULL, err);
+	return store_compose(&self->store, to, &sink_args, &piece, 1,
+			     args->goes_on, args->arg, NULL, err);
 }
 
 static int both_exist(const char *from, const char *to, struct error *err)
@@ -108,7 +109,7 @@ static int both_exist(const char *from, const char *to, struct error *err)
 }
 
 int s3_rename(struct store *store, const char *from, const char *to,
-	      bool replace, struct error *err)
+	      const struct rename_args *args, struct error *err)
 {
 	struct s3_store *self = (struct s3_store *)store;
 	char from_full[S3_KEY_SIZE], to_full[S3_KEY_SIZE];
@@ -120,7 +121,7 @@ int s3_rename(struct store *store, const char *from, const char *to,
 		return -1;
 	if (!strcmp(from, to))
 		return 0;
-	if (copy_all(self, from, &head.info, to, replace, err))
+	if (copy_all(self, from, &head.info, to, args, err))
 		return -1;
 	if (s3_delete(&self->bucket, from_full, head.info.etag, err))
 		return both_exist(from, to, err);

@@ -19,7 +19,7 @@ int s3_delete(struct s3_bucket *bucket, const char *key, const char *if_match,
 int s3_remove(struct store *store, const char *key, const char *if_match,
 	      struct error *err);
 int s3_rename(struct store *store, const char *from, const char *to,
-	      bool replace, struct error *err);
+	      const struct rename_args *args, struct error *err);
 int s3_make_prefix(struct store *store, const char *prefix,
 		   struct error *err);
 int s3_remove_prefix(struct store *store, const char *prefix,

@@ -247,14 +247,14 @@ int store_remove(struct store *store, const char *key, const char *if_match,
 }
 
 int store_rename(struct store *store, const char *from, const char *to,
-		 bool replace, struct error *err)
+		 const struct rename_args *args, struct error *err)
 {
 	if (store_check_key(from, err) || store_check_key(to, err))
 		return -1;
 	log_debug("rename %s/%s to %s", store->url, from, to);
 	if (!store->ops->rename)
 		return no_change(store, err);
-	return store->ops->rename(store, from, to, replace, err);
+	return store->ops->rename(store, from, to, args, err);
 }
 
 int store_make_prefix(struct store *store, const char *prefix,

@@ -57,6 +57,7 @@ struct journal;
 struct json_t; /* of jansson */
 struct store;
 struct object;
+struct rename_args;
 struct sink;
 struct sink_args;
 
@@ -101,7 +102,7 @@ struct store_ops {
 	int (*remove)(struct store *store, const char *key,
 		      const char *if_match, struct error *err);
 	int (*rename)(struct store *store, const char *from, const char *to,
-		      bool replace, struct error *err);
+		      const struct rename_args *args, struct error *err);
 	int (*make_prefix)(struct store *store, const char *prefix,
 			   struct error *err);
 	int (*remove_prefix)(struct store *store, const char *prefix,
@@ -223,10 +224,18 @@ int store_create(struct sink **out, struct store *store, const char *key,
 int store_remove(struct store *store, const char *key, const char *if_match,
 		 struct error *err);
 
-/* Give an object another key; ERR_EXISTS where that is taken and is not to be
- * replaced. */
+/* Zero is the default of each member. */
+struct rename_args {
+	bool replace; /* the key may be taken; otherwise ERR_EXISTS */
+	/* As of store_compose(): a store that has to copy asks it. */
+	bool (*goes_on)(void *arg, uint64_t done, uint64_t total);
+	void *arg;
+};
+
+/* Give an object another key. A store that copies for it says so when the old
+ * one cannot be removed: both exist then. */
 int store_rename(struct store *store, const char *from, const char *to,
-		 bool replace, struct error *err);
+		 const struct rename_args *args, struct error *err);
 
 /* Make, or remove, what a store has for an empty prefix (without its slash).
  * ERR_EXISTS; ENOTEMPTY. */

@@ -454,8 +454,10 @@ static int cat_remove(struct cat *cat, char **words, struct error *err)
 
 static int cat_rename(struct cat *cat, char **words, struct error *err)
 {
-	return say_ok(store_rename(cat->store, words[0], words[1],
-				   !strcmp(words[2], "any"), err));
+	struct rename_args args = { .replace = !strcmp(words[2], "any") };
+
+	return say_ok(store_rename(cat->store, words[0], words[1], &args,
+				   err));
 }
 
 static int cat_mkdir(struct cat *cat, char **words, struct error *err)

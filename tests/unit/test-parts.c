@@ -143,6 +143,8 @@ static void test_names(void)
 
 static void test_objects(void)
 {
+	const struct rename_args args = { .replace = false };
+
 	put(store, "vms/plain", "1");
 	succeeds(store_make_prefix(store, PART, &err), &err, "is made");
 	fails_with(store_make_prefix(store, PART, &err), &err, ERR_EXISTS, "",
@@ -161,12 +163,12 @@ static void test_objects(void)
 		   "not empty", "it is not empty");
 	fails_with(store_remove_prefix(store, "vms", &err), &err, ERR_IO,
 		   "not empty", "nor is what it is in");
-	succeeds(store_rename(store, PART "/d1.txt", PART "/d2.txt", false,
+	succeeds(store_rename(store, PART "/d1.txt", PART "/d2.txt", &args,
 			      &err), &err, "renamed within it");
-	succeeds(store_rename(store, PART "/d2.txt", "vms/d2", false, &err),
+	succeeds(store_rename(store, PART "/d2.txt", "vms/d2", &args, &err),
 		 &err, "and out of it");
 	is_str(get(inner, "vms/d2"), "disk", "to the store itself");
-	succeeds(store_rename(store, "vms/d2", PART "/d3.txt", false, &err),
+	succeeds(store_rename(store, "vms/d2", PART "/d3.txt", &args, &err),
 		 &err, "and into it");
 	fails_with(store_stat(store, PART "/d2.txt", &(struct object_info){ 0 },
 			      &err), &err, ERR_NOT_FOUND, "", "the old name");
