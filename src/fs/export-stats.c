@@ -168,7 +168,7 @@ static int add_ended(struct exports *exports, json_t *list, struct error *err)
 	     at = at->next) {
 		const struct ended *ended = ring_item(at, struct ended,
 						      in_ended);
-		json_t *what = json_copy(ended->what);
+		json_t *what = json_deep_copy(ended->what);
 		double ago = (double)(now - ended->at_ns) / (double)NS_PER_S;
 
 		if (json_object_set_new(what, "ago", json_real(ago)) ||
