@@ -56,7 +56,7 @@ int raw_create(struct writer **out, const struct write_args *args,
 	writer->unit_bytes = UNIT_BYTES;
 	writer->sector_bytes = 1;
 	writer->size_max = INT64_MAX;
-	writer->object_bytes_max = args->size;
+	writer->object_bytes_max = writer_likely_size(args);
 	*out = writer;
 	return 0;
 }

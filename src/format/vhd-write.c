@@ -284,7 +284,7 @@ int vhd_create(struct writer **out, const struct write_args *args,
 	self->writer.sector_bytes = VHD_SECTOR;
 	self->writer.size_max = SIZE_MAX_BYTES;
 	if (self->is_fixed)
-		set_fixed(self, args->size);
+		set_fixed(self, writer_likely_size(args));
 	else
 		set_dynamic(self, args->size);
 	if (!self->is_fixed && args->size == WRITE_SIZE_UNKNOWN &&

@@ -113,6 +113,12 @@ int writer_choose(const struct write_args *args, const char *const *words,
 			 args->subformat);
 }
 
+uint64_t writer_likely_size(const struct write_args *args)
+{
+	return args->size == WRITE_SIZE_UNKNOWN && args->size_hint ?
+	       args->size_hint : args->size;
+}
+
 int writer_identity(uint8_t id[16], const char *purpose, const char *name,
 		    uint64_t size, uint32_t content, struct error *err)
 {

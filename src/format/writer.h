@@ -119,6 +119,9 @@ int writer_finish(struct writer *writer, uint64_t size, struct error *err);
 int writer_choose(const struct write_args *args, const char *const *words,
 		  unsigned int *choice, struct error *err);
 
+/* For drivers: the size that is known, or expected; or WRITE_SIZE_UNKNOWN. */
+uint64_t writer_likely_size(const struct write_args *args);
+
 /* For drivers: an identity that the same purpose, name, size and content (a
  * checksum, or 0) always give: what is written must not depend on chance. */
 int writer_identity(uint8_t id[16], const char *purpose, const char *name,

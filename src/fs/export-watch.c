@@ -43,8 +43,8 @@ static void look_at(struct export *export, int64_t now)
 	pthread_mutex_unlock(&export->lock);
 	if (!is_late)
 		return;
-	error_errno(&err, ETIMEDOUT, "the store has taken nothing for %u s "
-		    "(-o store-timeout=)", stall_ms / 1000);
+	error_errno(&err, ETIMEDOUT, "the store has taken nothing for %g s "
+		    "(-o store-timeout=)", stall_ms / 1000.0);
 	export_give_up(export, &err);
 }
 

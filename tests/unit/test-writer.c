@@ -145,10 +145,17 @@ static void test_hint(void)
 	is_u64(writer->size_max, 2040 * GIB, "has room for the largest");
 	writer_free(writer);
 	args.subformat = "fixed";
-	args.size_hint = 1;
+	args.size_hint = 1000;
 	succeeds(writer_new(&writer, format_find("vhd"), &args, &err), &err,
 		 "a fixed one");
 	is_u64(writer->size_max, 2040 * GIB, "needs no table");
+	is_u64(writer->object_bytes_max, 1024 + 512, "and has its footer");
+	writer_free(writer);
+	args.subformat = NULL;
+	succeeds(writer_new(&writer, format_find("raw"), &args, &err), &err,
+		 "a raw disk");
+	is_u64(writer->object_bytes_max, 1000, "is expected so large");
+	is_u64(writer->size_max, INT64_MAX, "and may be larger");
 	writer_free(writer);
 }
 
