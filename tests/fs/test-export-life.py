@@ -162,20 +162,26 @@ def test_order(mount):
         os.unlink(os.path.join(mount.store, name))
 
 
+def heed_interrupts():
+    """Shells let what runs in the background ignore them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def interrupt_dd(mount, name, status):
     """Ctrl-C while dd waits for its source, 64 KiB of which it has copied."""
     path = mount.disk(name)
     out, into = os.pipe()
     dd = subprocess.Popen(["dd", "bs=64K", "iflag=fullblock", "status=none",
                            "of=" + path], stdin=out,
-                          stderr=subprocess.DEVNULL)
+                          stderr=subprocess.DEVNULL,
+                          preexec_fn=heed_interrupts)
     os.close(out)
     os.write(into, DATA[:65536])
     tap.ok(export.wait_until(lambda: mount.writing()["now"] and
                              mount.writing()["now"][0]["in"] == 65536),
            f"{name}: dd copies")
     dd.send_signal(signal.SIGINT)
-    tap.same(dd.wait(), status, f"{name}: how dd ends")
+    tap.same(dd.wait(timeout=60), status, f"{name}: how dd ends")
     os.close(into)
     tap.ok(export.wait_until(lambda: not mount.writing()["now"]),
            f"{name}: its file ends")
