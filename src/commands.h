@@ -12,5 +12,6 @@ extern const struct command info_command;
 extern const struct command map_command;
 extern const struct command mount_command;
 extern const struct command status_command;
+extern const struct command uploads_command;
 
 #endif

@@ -21,6 +21,7 @@ static const struct command *const commands[] = {
 	&map_command,
 	&check_command,
 	&status_command,
+	&uploads_command,
 	NULL,
 };
 

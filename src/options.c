@@ -76,6 +76,15 @@ static const struct suffix time_suffixes[] = {
 	{ NULL, 0 },
 };
 
+static const struct suffix age_suffixes[] = {
+	{ "", 1 },
+	{ "s", 1 },
+	{ "m", 60 },
+	{ "h", 3600 },
+	{ "d", 86400 },
+	{ NULL, 0 },
+};
+
 static const struct suffix no_suffixes[] = {
 	{ "", 1 },
 	{ NULL, 0 },
@@ -105,6 +114,8 @@ static const struct number_kind {
 	[OPTION_DURATION] = { 10, time_suffixes, UINT_MAX,
 			      "a number of seconds such as 30, or 500ms, 5m, "
 			      "1h" },
+	[OPTION_AGE] = { 10, age_suffixes, UINT64_MAX,
+			 "a number of seconds such as 30, or 5m, 2h, 7d" },
 };
 
 /* A limit in the words of the option: 1024 for 1K, seconds for durations. */
@@ -117,6 +128,10 @@ static void format_number(enum option_type type, uint64_t n, char *text,
 	if (type == OPTION_DURATION) {
 		snprintf(text, size, n % 1000 ? "%llums" : "%llus",
 			 (unsigned long long)(n % 1000 ? n : n / 1000));
+		return;
+	}
+	if (type == OPTION_AGE) {
+		snprintf(text, size, "%llus", (unsigned long long)n);
 		return;
 	}
 	while (type == OPTION_BYTES && n && n % 1024 == 0 && power < 5) {
@@ -152,7 +167,7 @@ static int set_number(const struct option_row *row, void *target,
 				 "%s%s=%s: must lie between %s and %s",
 				 prefix_of(row), row->name, value, low, high);
 	}
-	if (row->type == OPTION_BYTES)
+	if (row->type == OPTION_BYTES || row->type == OPTION_AGE)
 		*(uint64_t *)member(row, target) = n;
 	else
 		*(unsigned int *)member(row, target) = (unsigned int)n;
@@ -236,6 +251,7 @@ static int set_row(const struct option_row *row, void *target,
 	case OPTION_OCTAL:
 	case OPTION_BYTES:
 	case OPTION_DURATION:
+	case OPTION_AGE:
 		return set_number(row, target, value, err);
 	case OPTION_CHOICE:
 		return set_choice(row, target, value, err);

@@ -26,6 +26,7 @@ enum option_type {
 	OPTION_OCTAL,    /* unsigned int: octal, min..max */
 	OPTION_BYTES,    /* uint64_t: bytes, with K M G T P for 1024^n */
 	OPTION_DURATION, /* unsigned int, ms: seconds, or with ms s m h */
+	OPTION_AGE,      /* uint64_t, seconds: or with m h d */
 	OPTION_CHOICE,   /* unsigned int: index into row->choices */
 	OPTION_LIST,     /* char *: "name" or "name=value" is appended with a
 			  * comma; for what libfuse or the kernel handles */

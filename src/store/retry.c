@@ -348,6 +348,10 @@ static void drop_ops(struct store_ops *ops, const struct store_ops *inner)
 		ops->make_prefix = NULL;
 	if (!inner->remove_prefix)
 		ops->remove_prefix = NULL;
+	if (!inner->list_uploads)
+		ops->list_uploads = NULL;
+	if (!inner->abort_upload)
+		ops->abort_upload = NULL;
 }
 
 /* References the retrier. */
@@ -482,6 +486,18 @@ static int retry_remove_prefix(struct store *store, const char *prefix,
 	return store_remove_prefix(below(store), prefix, err);
 }
 
+static int retry_list_uploads(struct store *store, store_upload_fn *fn,
+			      void *arg, struct error *err)
+{
+	return store_list_uploads(below(store), fn, arg, err);
+}
+
+static int retry_abort_upload(struct store *store, const char *key,
+			      const char *id, struct error *err)
+{
+	return store_abort_upload(below(store), key, id, err);
+}
+
 static const struct store_ops retry_store_ops = {
 	.list = retry_list,
 	.stat = retry_stat,
@@ -493,6 +509,8 @@ static const struct store_ops retry_store_ops = {
 	.rename = retry_rename,
 	.make_prefix = retry_make_prefix,
 	.remove_prefix = retry_remove_prefix,
+	.list_uploads = retry_list_uploads,
+	.abort_upload = retry_abort_upload,
 	.open_bucket = retry_open_bucket,
 	.start = retry_start,
 	.check = retry_check,

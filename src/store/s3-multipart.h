@@ -67,6 +67,7 @@ struct s3_part {
 	char etag[STORE_ETAG_MAX];
 	bool etag_is_md5;
 	unsigned char md5[S3_MD5_BYTES]; /* then */
+	int64_t stored_ns; /* since 1970, in a list; 0: not said */
 };
 
 /* UploadPart. The server compares the MD5, and so do we where its ETag is

@@ -197,6 +197,7 @@ static int tell_part(const struct s3_upload *upload, const xmlNode *node,
 	AUTO_FREE char *number = text_of(node, "PartNumber", false);
 	AUTO_FREE char *size = text_of(node, "Size", false);
 	AUTO_FREE char *etag = text_of(node, "ETag", false);
+	AUTO_FREE char *time = text_of(node, "LastModified", false);
 	uint64_t number_value, size_value;
 	struct s3_part part;
 
@@ -208,6 +209,8 @@ static int tell_part(const struct s3_upload *upload, const xmlNode *node,
 	if (s3_part_set(upload->bucket, &part, (unsigned int)number_value,
 			size_value, &none, etag, err))
 		return -1;
+	if (!time || !field_iso_time(time, &part.stored_ns))
+		part.stored_ns = 0;
 	return fn(arg, &part, err);
 }
 

@@ -21,6 +21,7 @@
 #include "store/s3-internal.h"
 #include "store/s3-list.h"
 #include "store/s3-object.h"
+#include "store/s3-pending.h"
 #include "store/s3-sink.h"
 #include "store/store.h"
 
@@ -415,6 +416,8 @@ static const struct store_ops s3_store_ops = {
 	.rename = s3_rename,
 	.make_prefix = s3_make_prefix,
 	.remove_prefix = s3_remove_prefix,
+	.list_uploads = s3_list_uploads,
+	.abort_upload = s3_abort_upload,
 	.open_bucket = s3_open_bucket,
 	.start = s3_start,
 	.check = s3_check,

@@ -276,3 +276,28 @@ int store_remove_prefix(struct store *store, const char *prefix,
 		return no_change(store, err);
 	return store->ops->remove_prefix(store, prefix, err);
 }
+
+static int no_uploads(const struct store *store, struct error *err)
+{
+	return error_set(err, ERR_UNSUPPORTED, "%s has no uploads of parts: "
+			 "only buckets have", store->url);
+}
+
+int store_list_uploads(struct store *store, store_upload_fn *fn, void *arg,
+		       struct error *err)
+{
+	if (!store->ops->list_uploads)
+		return no_uploads(store, err);
+	return store->ops->list_uploads(store, fn, arg, err);
+}
+
+int store_abort_upload(struct store *store, const char *key, const char *id,
+		       struct error *err)
+{
+	if (store_check_key(key, err))
+		return -1;
+	if (!store->ops->abort_upload)
+		return no_uploads(store, err);
+	log_debug("abort %s/%s %s", store->url, key, id);
+	return store->ops->abort_upload(store, key, id, err);
+}

@@ -48,6 +48,20 @@ struct list_args {
 typedef int store_list_fn(void *arg, const struct store_entry *entry,
 			  struct error *err);
 
+/* An upload of parts that was begun and has not ended: S3 keeps its parts, and
+ * shows no object. Valid during the callback, which is as that above. */
+struct store_upload {
+	const char *key;
+	const char *id;      /* opaque */
+	int64_t begun_s;     /* since 1970, by the server's clock */
+	int64_t idle_s;      /* since something was last stored for it */
+	bool parts_are_known; /* what follows */
+	unsigned int parts;
+	uint64_t bytes;
+};
+typedef int store_upload_fn(void *arg, const struct store_upload *upload,
+			    struct error *err);
+
 /* Reading flag: fail with ERR_AGAIN instead of waiting for a device or the
  * network. A store may always answer ERR_AGAIN. */
 #define STORE_NOWAIT 1u
@@ -107,6 +121,12 @@ struct store_ops {
 			   struct error *err);
 	int (*remove_prefix)(struct store *store, const char *prefix,
 			     struct error *err);
+	/* As store_list_uploads() and store_abort_upload(). NULL = there are
+	 * none. */
+	int (*list_uploads)(struct store *store, store_upload_fn *fn,
+			    void *arg, struct error *err);
+	int (*abort_upload)(struct store *store, const char *key,
+			    const char *id, struct error *err);
 	/* NULL = a bucket is the store whose URL has the name behind it. */
 	int (*open_bucket)(struct store **out, struct store *service,
 			   const char *name, struct error *err);
@@ -246,6 +266,16 @@ int store_remove_prefix(struct store *store, const char *prefix,
 
 /* Is it a key's length? ERR_NOT_FOUND. The functions above check it. */
 int store_check_key(const char *key, struct error *err);
+
+/* All uploads of parts below the store. ERR_UNSUPPORTED for a store that
+ * cannot have any. */
+int store_list_uploads(struct store *store, store_upload_fn *fn, void *arg,
+		       struct error *err);
+
+/* End one of them, with all that was stored for it. One that has ended by now
+ * is no error. Whoever still uploads fails. */
+int store_abort_upload(struct store *store, const char *key, const char *id,
+		       struct error *err);
 
 /* Drivers. Each takes the whole source. */
 int file_store_open(struct store **out, const char *path, struct error *err);
