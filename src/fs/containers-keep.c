@@ -137,8 +137,13 @@ static void forget_in(struct containers *self, const struct target *target)
 
 	for (; record; record = next) {
 		next = record->next;
-		if (record->bucket == target->bucket &&
-		    !strcmp(record->key, target->key) && !is_busy(record))
+		if (record->bucket != target->bucket ||
+		    strcmp(record->key, target->key) != 0)
+			continue;
+		/* Who still reads it closes it. */
+		if (!record->is_running)
+			containers_drop_opened(self, record);
+		if (!is_busy(record))
 			containers_drop_record(self, record);
 	}
 }
