@@ -104,6 +104,13 @@ static void add_span(struct planner *p, size_t i)
 	};
 }
 
+static bool is_source(const struct store_piece *piece,
+		      const struct copy_limits *limits)
+{
+	return piece->info->size > limits->source_min &&
+	       !(limits->odd && strpbrk(piece->key, limits->odd));
+}
+
 /* Which can be copied? Neighbours that cannot become one span. */
 static void classify_spans(struct planner *p)
 {
@@ -117,7 +124,7 @@ static void classify_spans(struct planner *p)
 		/* The last part may have any size. */
 		span.need = i + 1 < p->count ? p->limits->part_min : 1;
 		span.can_copy = span.is_range && span.length >= span.need &&
-				piece->info->size > p->limits->source_min;
+				is_source(piece, p->limits);
 		p->can_copy += span.can_copy;
 		if (kept && !span.can_copy && !p->spans[kept - 1].can_copy)
 			p->spans[kept - 1].length += span.length;

@@ -25,6 +25,8 @@ struct copy_limits {
 	uint64_t parts_max;
 	uint64_t source_min;    /* ranges come from larger objects only */
 	uint64_t whole_max;     /* an object that one request copies */
+	const char *odd;        /* no range comes from a key with one of
+				 * these characters; NULL: any may */
 	/* Ours. A part is about so large, and larger only where there would
 	 * be too many; at least twice part_min. */
 	uint64_t copy_bytes;    /* of the store's bytes: up to part_max */

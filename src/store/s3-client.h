@@ -71,11 +71,11 @@ enum s3_call_kind {
 };
 
 /* If-None-Match: * and If-Match, of a PUT, of CompleteMultipartUpload, of
- * CopyObject; and of DELETE. */
+ * CopyObject; of DELETE; and on the source of a copy. */
 enum s3_condition {
 	S3_PUT_NEW = 1, S3_PUT_MATCH = 2, S3_COMPLETE_NEW = 4,
 	S3_COMPLETE_MATCH = 8, S3_COPY_NEW = 16, S3_COPY_MATCH = 32,
-	S3_DELETE_MATCH = 64,
+	S3_DELETE_MATCH = 64, S3_SOURCE_MATCH = 128,
 };
 
 /* A bucket and what was found out about it. */

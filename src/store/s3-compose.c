@@ -492,13 +492,16 @@ static int read_range(struct store *store, struct compose *compose,
 }
 
 /* CopyObject is one step: where the server does not care whether the source
- * is still the same, what it replaced could not be had back. */
+ * is still the same, what it replaced could not be had back. And radosgw (16)
+ * decodes the name of a part's source twice. */
 static int make_plan(struct copying *c, struct error *err)
 {
 	struct copy_limits limits = s3_copy_limits;
 
-	if (c->args->replace && !s3_client_is_aws(c->store->bucket.client))
-		limits.whole_max = 0;
+	if (!s3_client_is_aws(c->store->bucket.client)) {
+		limits.odd = "%";
+		limits.whole_max = c->args->replace ? 0 : limits.whole_max;
+	}
 	return copy_plan_make(&c->plan, c->compose->pieces, c->compose->count,
 			      &limits, err);
 }

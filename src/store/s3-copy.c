@@ -9,6 +9,7 @@
 
 #include "common/checked.h"
 #include "common/cleanup.h"
+#include "common/log.h"
 #include "common/xml.h"
 #include "store/http-fields.h"
 #include "store/s3-copy.h"
@@ -26,6 +27,11 @@ struct source_headers {
 	char if_match[STORE_ETAG_MAX + 32], rgw_if_match[STORE_ETAG_MAX + 32];
 	char range[96];
 };
+
+static bool is_pinned(const struct s3_bucket *bucket)
+{
+	return !(atomic_load(&bucket->refuses) & S3_SOURCE_MATCH);
+}
 
 static int name_source(struct source_headers *headers,
 		       const struct s3_bucket *bucket,
@@ -48,6 +54,23 @@ static int name_source(struct source_headers *headers,
 		return 0;
 	strbuf_free(&headers->source);
 	return error_nomem(err);
+}
+
+/* Swift takes the ETag of a multipart upload, which it has told, for another
+ * one. Where HEAD says that the source is what it was, its condition is not
+ * sent again. */
+static bool unpin(struct s3_bucket *bucket, const struct s3_range *source,
+		  const atomic_bool *cancelled, const struct error *err)
+{
+	if (err->remote.http_status != 412 ||
+	    s3_client_is_aws(bucket->client) ||
+	    s3_copy_check(bucket, source, cancelled, NULL))
+		return false;
+	if (is_pinned(bucket))
+		log_info("bucket %s: its server cannot compare sources of "
+			 "copies; they are looked at instead", bucket->name);
+	atomic_fetch_or(&bucket->refuses, S3_SOURCE_MATCH);
+	return true;
 }
 
 static void set_times(struct s3_request *request, uint64_t length)
@@ -87,33 +110,28 @@ static int read_copied(void *arg, const struct http_response *response,
 }
 
 /* What does a refusal mean that is about the source? */
-static int explain(struct error *err)
+static void explain(struct error *err)
 {
-	struct error_remote remote;
-	bool is_gone;
+	const struct error_remote remote = err->remote;
+	bool is_gone = !strcmp(remote.code, "NoSuchKey");
 
-	if (!err)
-		return -1;
-	remote = err->remote;
-	is_gone = !strcmp(remote.code, "NoSuchKey");
 	if (is_gone || remote.http_status == 412 || remote.http_status == 416 ||
 	    !strcmp(remote.code, "InvalidRange")) {
 		error_set(err, ERR_STALE, is_gone ? "was deleted while it was "
 			  "copied" : "was replaced while it was copied");
 		err->remote = remote;
 	}
-	return -1;
 }
 
 static int send_part(const struct s3_upload *upload, unsigned int number,
 		     const struct s3_range *source,
-		     struct source_headers *headers, struct s3_part *part,
-		     struct error *err)
+		     struct source_headers *headers, bool pinned,
+		     struct s3_part *part, struct error *err)
 {
 	struct strbuf query = { .max = HEADER_MAX };
 	struct copied copied = { .text.max = ANSWER_MAX };
-	const char *lines[] = { headers->source.data, headers->if_match,
-				headers->range, NULL };
+	const char *lines[] = { headers->source.data, headers->range,
+				pinned ? headers->if_match : NULL, NULL };
 	struct s3_request request = {
 		.method = "PUT",
 		.key = upload->key,
@@ -146,14 +164,25 @@ int s3_copy_part(const struct s3_upload *upload, unsigned int number,
 		 const struct s3_range *source, struct s3_part *part,
 		 struct error *err)
 {
+	bool pinned = is_pinned(upload->bucket);
 	struct source_headers headers;
+	struct error why = { 0 };
 	int ret;
 
 	if (name_source(&headers, upload->bucket, source, err))
 		return -1;
-	ret = send_part(upload, number, source, &headers, part, err);
+	ret = send_part(upload, number, source, &headers, pinned, part, &why);
+	if (ret && pinned &&
+	    unpin(upload->bucket, source, upload->cancelled, &why))
+		ret = send_part(upload, number, source, &headers, false, part,
+				&why);
 	strbuf_free(&headers.source);
-	return ret ? explain(err) : 0;
+	if (!ret)
+		return 0;
+	explain(&why);
+	if (err)
+		*err = why;
+	return -1;
 }
 
 static int send_object(struct s3_bucket *bucket, const char *key,
@@ -191,21 +220,35 @@ int s3_copy_object(struct s3_bucket *bucket, const char *key,
 		   struct error *err)
 {
 	const char *lines[S3_COPY_HEADERS + 4];
+	bool pinned = is_pinned(bucket);
 	struct source_headers own;
+	struct error why = { 0 };
 	size_t n = 0;
 	int ret;
 
 	if (name_source(&own, bucket, source, err))
 		return -1;
 	lines[n++] = own.source.data;
-	lines[n++] = own.if_match;
-	if (!s3_client_is_aws(bucket->client))
-		lines[n++] = own.rgw_if_match;
-	for (; *headers && n < S3_COPY_HEADERS + 3; headers++)
-		lines[n++] = *headers;
-	lines[n] = NULL;
-	ret = send_object(bucket, key, source, lines, cancelled, etag, err);
+	for (size_t i = 0; headers[i] && i < S3_COPY_HEADERS; i++)
+		lines[n++] = headers[i];
+	if (pinned) {
+		lines[n] = own.if_match;
+		lines[n + 1] = s3_client_is_aws(bucket->client) ?
+			       NULL : own.rgw_if_match;
+		lines[n + 2] = NULL;
+	} else {
+		lines[n] = NULL;
+	}
+	ret = send_object(bucket, key, source, lines, cancelled, etag, &why);
+	if (ret && pinned && !*headers &&
+	    unpin(bucket, source, cancelled, &why)) {
+		lines[n] = NULL;
+		ret = send_object(bucket, key, source, lines, cancelled, etag,
+				  &why);
+	}
 	strbuf_free(&own.source);
+	if (ret && err)
+		*err = why;
 	return ret;
 }
 

@@ -283,6 +283,22 @@ static void test_gaps(void)
 	is_planned("no bytes are no gap", COPY_PARTS, 3, 0);
 }
 
+static void test_odd(void)
+{
+	struct copy_limits limits = s3_copy_limits;
+	struct copy_plan plan;
+
+	limits.odd = "%!";
+	begin();
+	add_range(20 * MiB, 0, 20 * MiB - 1);
+	add_range(20 * MiB, 0, 20 * MiB);
+	snprintf(keys[1], sizeof(keys[1]), "1%%");
+	if (!plan_pieces(&plan, &limits, "an odd key"))
+		return;
+	is_u64(plan.fetched, 20 * MiB, "is fetched, and only that");
+	copy_plan_free(&plan);
+}
+
 /* Of 5 TiB, and more. */
 static void test_large(void)
 {
@@ -556,6 +572,7 @@ int main(void)
 {
 	test_simple();
 	test_gaps();
+	test_odd();
 	test_large();
 	test_many();
 	test_random("small ones: nothing fetched in vain", 20000,
