@@ -125,8 +125,32 @@ static void test_vmdk_end(void)
 	sink_log_free(&log);
 }
 
-/* Blocks are remembered within the budget, and no longer than the writer
- * lives. */
+/* A head that is guessed is what it is in the end, if the size was. */
+static void test_guess(void)
+{
+	struct writer *writer = new_writer("vmdk", NULL, WRITE_SIZE_UNKNOWN,
+					   NULL);
+	AUTO_FREE char *head = malloc(writer->head_bytes);
+	struct sink_log log;
+	struct sink *sink;
+
+	sink_log_init(&log);
+	sink = log_sink_new(&log, writer->head_bytes);
+	succeeds(writer_start(writer, sink, &err), &err, "started");
+	ok(writer_guess_head(writer, 7 * MIB - 100, head), "a guess");
+	succeeds(writer_finish(writer, 7 * MIB - 5, &err), &err, "finished");
+	is_mem(head, log.data, writer->head_bytes, "the same to a sector");
+	ok(writer_guess_head(writer, 6 * MIB, head), "another guess");
+	ok(memcmp(head, log.data, writer->head_bytes) != 0, "is wrong");
+	ok(!writer_guess_head(writer, UINT64_MAX, head), "too large a disk");
+	sink_discard(sink);
+	writer_free(writer);
+	sink_log_free(&log);
+	writer = new_writer("vhdx", NULL, WRITE_SIZE_UNKNOWN, NULL);
+	ok(!writer_guess_head(writer, MIB, head), "nobody can tell a VHDX's");
+	writer_free(writer);
+}
+
 /* Room for a disk of some size, and what fits there. */
 static void test_hint(void)
 {
@@ -159,6 +183,8 @@ static void test_hint(void)
 	writer_free(writer);
 }
 
+/* Blocks are remembered within the budget, and no longer than the writer
+ * lives. */
 static void test_budget(const char *format)
 {
 	static unsigned char unit[512] = { 1 };
@@ -226,6 +252,7 @@ int main(void)
 	test_sizes();
 	test_object_bytes();
 	test_vmdk_end();
+	test_guess();
 	test_budget("vmdk");
 	test_hint();
 	test_budget("vhd");
