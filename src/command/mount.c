@@ -17,6 +17,9 @@
 struct mount_line {
 	struct mount_options mount;
 	struct remote_options remote;
+	/* Of new objects: struct store_new_options. */
+	char *acl, *content_type, *sse, *sse_kms_key, *storage_class, *tags;
+	bool metadata;
 };
 
 #define AT(member_) offsetof(struct mount_line, mount.member_)
@@ -51,6 +54,13 @@ struct mount_line {
 	  .offset = AT(kernel), .since = "0.1",                                \
 	  .help = help_ }
 
+/* Of new objects in S3. */
+#define OBJECT(name_, member_, argument_, otherwise_, help_)                   \
+	{ .name = name_, .form = OPTION_MOUNT, .type = OPTION_TEXT,            \
+	  .offset = offsetof(struct mount_line, member_),                      \
+	  .argument = argument_, .fallback_text = otherwise_, .since = "0.1",  \
+	  .help = help_ }
+
 /* For mount(8), systemd and other readers of fstab: nothing to us. */
 #define IGNORED(name_)                                                         \
 	{ .name = name_, .form = OPTION_MOUNT, .type = OPTION_IGNORED }
@@ -76,11 +86,15 @@ static const struct option_row mount_rows[] = {
 	  .offset = AT(verbosity),
 	  .help = "log more; twice for debugging" },
 
+	OBJECT("acl", acl, "NAME", "the bucket's",
+	       "canned ACL of new objects in S3"),
 	FLAG("allow_other", allow_other, "let other users see the mount"),
 	FLAG("allow_root", allow_root, "let root see the mount"),
 	FLAG("auto_unmount", auto_unmount, "unmount when the daemon dies"),
 	CHOICE("compression", compression, levels, "LEVEL", "fast",
 	       "of VMDK files that are written"),
+	OBJECT("content-type", content_type, "TYPE", "the server's",
+	       "of new objects in S3"),
 	ID("control-gid", control_gid, "GID", "none",
 	   "let this group use control/"),
 	FLAG("delete", can_delete, "allow to remove and rename objects"),
@@ -93,6 +107,10 @@ static const struct option_row mount_rows[] = {
 	VALUE("memory", OPTION_BYTES, memory_bytes, "SIZE", "256M", "bytes",
 	      16 << 20, UINT64_C(1) << 44,
 	      "bound of caches, buffers and tables over all open disks"),
+	{ .name = "metadata", .form = OPTION_MOUNT, .type = OPTION_FLAG,
+	  .offset = offsetof(struct mount_line, metadata), .since = "0.1",
+	  .help = "new objects in S3 say their format, packer and disk size "
+		  "in x-amz-meta-vmiefs-*" },
 	FLAG("overwrite", can_overwrite, "allow to replace objects"),
 	VALUE("probe-timeout", OPTION_DURATION, probe_ms, "TIME", "30",
 	      "seconds", 100, 3600000,
@@ -114,6 +132,14 @@ static const struct option_row mount_rows[] = {
 	FLAG("service", is_service, "the source is a directory of buckets"),
 	CHOICE("spool", spool, spools, "WHEN", "auto",
 	       "always: what is written waits in scratch until it is closed"),
+	OBJECT("sse", sse, "KIND", "as the bucket says",
+	       "s3 or kms: the server encrypts new objects"),
+	OBJECT("sse-kms-key", sse_kms_key, "ID", "the account's",
+	       "the key of sse=kms"),
+	OBJECT("storage-class", storage_class, "NAME", "STANDARD",
+	       "of new objects in S3"),
+	OBJECT("tags", tags, "LIST", "none",
+	       "of new objects in S3, like a=1&b=2"),
 	{ .name = "threads", .form = OPTION_MOUNT, .type = OPTION_NUMBER,
 	  .offset = AT(threads), .max = 1024,
 	  .argument = "N", .fallback = "0", .fallback_text = "all",
@@ -168,6 +194,9 @@ static const struct option_row mount_rows[] = {
 	IGNORED("users"),
 	IGNORED("x-*"),
 	REMOTE_ROWS(OPTION_MOUNT, struct mount_line, remote),
+	{ .name = "sse-c*", .form = OPTION_MOUNT, .type = OPTION_REFUSED,
+	  .help = "keys of the client's own (SSE-C) are not supported; use "
+		  "sse=s3 or sse=kms" },
 	{ .name = NULL },
 };
 
@@ -206,6 +235,15 @@ static int run_line(struct mount_line *line, const char *source,
 		return EXIT_FAILED;
 	}
 	mount->store.timeout_ms = store_timeout(line);
+	mount->store.new_objects = (struct store_new_options){
+		.sse = line->sse,
+		.sse_kms_key = line->sse_kms_key,
+		.storage_class = line->storage_class,
+		.acl = line->acl,
+		.content_type = line->content_type,
+		.tags = line->tags,
+		.metadata = line->metadata,
+	};
 	return mount_main(mount);
 }
 

@@ -91,6 +91,36 @@ void export_spend(struct patience *patience, int64_t since_ns)
 	patience->wait_ms -= (unsigned int)min_u64(spent, patience->wait_ms);
 }
 
+/* What is known of a container before it has a byte. */
+struct known_content {
+	char format[32], packer[64], disk_bytes[40];
+	const char *list[4];
+};
+
+static const char *const *describe(struct known_content *known,
+				   const struct export *export,
+				   const struct writer *writer, uint64_t size)
+{
+	enum packer_level level = export->exports->options.level;
+	size_t n = 0;
+
+	if (export->is_plain)
+		return NULL;
+	snprintf(known->format, sizeof(known->format), "format=%s",
+		 export->format->name);
+	known->list[n++] = known->format;
+	snprintf(known->packer, sizeof(known->packer), "packer=%s",
+		 packer_name(level));
+	if (writer->packed_max)
+		known->list[n++] = known->packer;
+	snprintf(known->disk_bytes, sizeof(known->disk_bytes),
+		 "disk-bytes=%llu", (unsigned long long)size);
+	if (size != WRITE_SIZE_UNKNOWN)
+		known->list[n++] = known->disk_bytes;
+	known->list[n] = NULL;
+	return known->list;
+}
+
 int export_begin_stream(struct export *export, uint64_t size,
 			struct patience patience, struct error *err)
 {
@@ -104,6 +134,7 @@ int export_begin_stream(struct export *export, uint64_t size,
 		.guess_arg = export,
 	};
 	int64_t since = clock_ns();
+	struct known_content known;
 	struct writer *writer;
 	struct sink *sink;
 
@@ -113,6 +144,7 @@ int export_begin_stream(struct export *export, uint64_t size,
 	export->stream_max = writer->size_max;
 	args.head_bytes = writer->head_bytes;
 	args.size = writer->object_bytes_max;
+	args.metadata = describe(&known, export, writer, size);
 	if (export->replaces)
 		args.if_match = export->base.etag;
 	if (store_create(&sink, export->bucket->store, export->key, &args,

@@ -43,6 +43,7 @@ struct s3_client {
 	atomic_llong clock_ahead_s;  /* the server's, of ours: for signing */
 	atomic_llong seen_ahead_s;   /* the same by its last answer */
 	struct journal *journal;
+	struct s3_headers headers;   /* of new objects */
 	struct retrier *retrier;
 	struct pool *pool;
 	atomic_ullong copied, sent;  /* bytes of copies */
@@ -112,6 +113,7 @@ int s3_client_new(struct s3_client **out, const struct store_options *options,
 	    credentials_new(&client->credentials, client->http, &keys, err) ||
 	    set_endpoint(client, options, err) ||
 	    set_region(client, options, err) ||
+	    s3_headers_init(&client->headers, &options->new_objects, err) ||
 	    retrier_new(&client->retrier, &retry, call_names, NULL, err) ||
 	    pool_new(&client->pool, "upload", UPLOADS_MAX, UPLOADS_MAX, err)) {
 		s3_client_unref(client);
@@ -158,6 +160,7 @@ void s3_client_unref(struct s3_client *client)
 	if (client->pool)
 		pool_free(client->pool);
 	retrier_unref(client->retrier);
+	s3_headers_free(&client->headers);
 	credentials_unref(client->credentials);
 	http_unref(client->http);
 	free(client);
@@ -171,6 +174,11 @@ struct http *s3_client_http(struct s3_client *client)
 struct retrier *s3_client_retrier(struct s3_client *client)
 {
 	return client->retrier;
+}
+
+const struct s3_headers *s3_client_headers(const struct s3_client *client)
+{
+	return &client->headers;
 }
 
 struct pool *s3_client_pool(struct s3_client *client)

@@ -16,6 +16,7 @@
 
 #include "store/credentials.h"
 #include "store/http.h"
+#include "store/s3-headers.h"
 #include "store/s3-url.h"
 #include "store/store.h"
 
@@ -39,6 +40,9 @@ struct http *s3_client_http(struct s3_client *client); /* borrowed */
  * kinds are enum s3_call_kind), and threads for parts in parallel. */
 struct retrier *s3_client_retrier(struct s3_client *client);
 struct pool *s3_client_pool(struct s3_client *client);
+
+/* What new objects are to be, by the options. */
+const struct s3_headers *s3_client_headers(const struct s3_client *client);
 
 /* Of part uploads; NULL: none is kept. */
 struct journal *s3_client_journal(struct s3_client *client);

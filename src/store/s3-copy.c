@@ -219,7 +219,8 @@ int s3_copy_object(struct s3_bucket *bucket, const char *key,
 		   const atomic_bool *cancelled, char etag[STORE_ETAG_MAX],
 		   struct error *err)
 {
-	const char *lines[S3_COPY_HEADERS + 4];
+	const struct s3_headers *client = s3_client_headers(bucket->client);
+	const char *lines[S3_COPY_HEADERS + S3_OBJECT_HEADERS + 4];
 	bool pinned = is_pinned(bucket);
 	struct source_headers own;
 	struct error why = { 0 };
@@ -229,6 +230,8 @@ int s3_copy_object(struct s3_bucket *bucket, const char *key,
 	if (name_source(&own, bucket, source, err))
 		return -1;
 	lines[n++] = own.source.data;
+	for (unsigned int i = 0; i < client->for_copies; i++)
+		lines[n++] = client->lines[i];
 	for (size_t i = 0; headers[i] && i < S3_COPY_HEADERS; i++)
 		lines[n++] = headers[i];
 	if (pinned) {

@@ -29,7 +29,7 @@ int s3_copy_part(const struct s3_upload *upload, unsigned int number,
  * (NULL-ended, at most S3_COPY_HEADERS) are conditions on the new object and
  * what it is to be besides. etag is the new object's, "" where the server does
  * not say. Errors are what the server says: 412 may be for either object. */
-#define S3_COPY_HEADERS 16
+#define S3_COPY_HEADERS 4
 int s3_copy_object(struct s3_bucket *bucket, const char *key,
 		   const struct s3_range *source, const char *const *headers,
 		   const atomic_bool *cancelled, char etag[STORE_ETAG_MAX],

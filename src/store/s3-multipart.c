@@ -17,6 +17,7 @@
 #include "store/s3-verify.h"
 
 #define QUERY_MAX   (8u << 10)
+#define LINES_MAX   (S3_OBJECT_HEADERS + S3_HEADERS_MAX + 2)
 #define ANSWER_MAX  (256u << 10)
 #define THINK_MS    300000 /* servers put 10,000 parts together in this */
 #define ABORT_MS    30000
@@ -60,6 +61,25 @@ static int load(xmlDoc **out, const struct strbuf *text, const char *root,
 	return misread(root, err);
 }
 
+/* All headers of a request that makes an object: a first one (or NULL), the
+ * client's, and more. */
+static void collect_headers(const char *lines[LINES_MAX],
+			    const struct s3_bucket *bucket, const char *first,
+			    const char *const *more)
+{
+	const struct s3_headers *own = s3_client_headers(bucket->client);
+	size_t n = 0, most;
+
+	if (first)
+		lines[n++] = first;
+	for (size_t i = 0; own->lines[i]; i++)
+		lines[n++] = own->lines[i];
+	most = n + S3_HEADERS_MAX;
+	for (; more && *more && n < most; more++)
+		lines[n++] = *more;
+	lines[n] = NULL;
+}
+
 /* Beginning. */
 
 struct beginning {
@@ -92,11 +112,12 @@ int s3_upload_begin(struct s3_upload *upload, const char *const *headers,
 {
 	struct beginning beginning = { upload, { .max = ANSWER_MAX } };
 	unsigned int tries = 0;
+	const char *lines[LINES_MAX];
 	struct s3_request request = {
 		.method = "POST",
 		.key = upload->key,
 		.query = "uploads=",
-		.headers = headers,
+		.headers = lines,
 		.text = &beginning.text,
 		.cancelled = upload->cancelled,
 		.tries = &tries,
@@ -108,6 +129,7 @@ int s3_upload_begin(struct s3_upload *upload, const char *const *headers,
 	int ret;
 
 	upload->id[0] = '\0';
+	collect_headers(lines, upload->bucket, NULL, headers);
 	if (s3_intent_begin(upload, err))
 		return -1;
 	ret = s3_send_again(upload->bucket, S3_CALL_CREATE, &request,
@@ -224,7 +246,7 @@ int s3_put(struct s3_bucket *bucket, const char *key,
 	   const atomic_bool *cancelled, struct object_info *info,
 	   struct error *err)
 {
-	const char *lines[S3_HEADERS_MAX + 2] = { NULL };
+	const char *lines[LINES_MAX];
 	char md5[64];
 	struct s3_request request = {
 		.method = "PUT",
@@ -241,9 +263,7 @@ int s3_put(struct s3_bucket *bucket, const char *key,
 	int ret;
 
 	md5_header(payload, md5, sizeof(md5));
-	lines[0] = md5;
-	for (size_t i = 0; headers && headers[i] && i < S3_HEADERS_MAX; i++)
-		lines[i + 1] = headers[i];
+	collect_headers(lines, bucket, md5, headers);
 	expect(&expected, bucket, payload);
 	ret = s3_send_again(bucket, S3_CALL_PUT, &request, &response, &why);
 	if (ret && response.is_repeated)

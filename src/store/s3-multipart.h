@@ -21,7 +21,7 @@
 #define S3_OBJECT_MAX    (5ull << 40)
 #define S3_UPLOAD_ID_MAX 1024         /* with the NUL */
 #define S3_MD5_BYTES     16
-#define S3_HEADERS_MAX   8            /* for a new object */
+#define S3_HEADERS_MAX   (S3_METADATA_MAX + 2) /* of who makes an object */
 
 /* One upload. Texts are borrowed from whoever has it. */
 struct s3_upload {
@@ -34,7 +34,7 @@ struct s3_upload {
 };
 
 /* CreateMultipartUpload. headers (NULL-ended, or NULL) say what the object is
- * to be besides its bytes. */
+ * to be besides its bytes, and besides what the client's options say. */
 int s3_upload_begin(struct s3_upload *upload, const char *const *headers,
 		    struct error *err);
 

@@ -48,6 +48,7 @@ struct s3_sink {
 	struct s3_schedule schedule;
 	struct s3_target target;
 	struct s3_upload upload;
+	char *metadata[S3_METADATA_MAX + 1]; /* headers, NULL-ended */
 	bool is_stored;
 
 	/* The writer's. */
@@ -246,6 +247,11 @@ static void send_part(struct job *job)
 		s3_client_wake(client);
 }
 
+static const char *const *metadata_of(const struct s3_sink *self)
+{
+	return (const char *const *)self->metadata;
+}
+
 /* Takes the buffer over, also on failure. */
 static int queue_part(struct s3_sink *self, struct s3_buffer *buffer,
 		      struct error *err)
@@ -253,7 +259,8 @@ static int queue_part(struct s3_sink *self, struct s3_buffer *buffer,
 	struct sending *sending = malloc(sizeof(*sending));
 
 	if (!sending || (!*self->upload.id &&
-			 s3_upload_begin(&self->upload, NULL, err))) {
+			 s3_upload_begin(&self->upload, metadata_of(self),
+					 err))) {
 		int ret = sending ? -1 : error_nomem(err);
 
 		free(sending);
@@ -435,12 +442,17 @@ static int make_small(void *arg, const char *condition, struct error *err)
 {
 	struct making *making = arg;
 	struct s3_sink *self = making->self;
-	const char *headers[] = { condition, NULL };
+	const char *headers[S3_HEADERS_MAX + 1];
 	struct s3_payload payload = { .iov = NULL };
 	struct iovec iov = { NULL, 0 };
 	struct s3_buffer empty = { .number = 1 };
 	struct s3_buffer *buffer = self->current ? self->current : &empty;
+	size_t n = 0;
 
+	for (; self->metadata[n]; n++)
+		headers[n] = self->metadata[n];
+	headers[n++] = condition;
+	headers[n] = NULL;
 	if (s3_buffer_payload(buffer, self->bucket, &iov, &payload, err))
 		return -1;
 	return s3_put(self->bucket, self->key, headers, &payload, &self->stop,
@@ -530,6 +542,7 @@ static void s3_sink_discard(struct sink *sink)
 	pthread_cond_destroy(&self->changed);
 	pthread_mutex_destroy(&self->lock);
 	free(self->parts);
+	s3_metadata_free(self->metadata);
 	free(self->if_match);
 	free(self->key);
 	free(self);
@@ -554,6 +567,9 @@ static int copy_args(struct s3_sink *self, const char *key,
 	self->if_match = args->if_match ? strdup(args->if_match) : NULL;
 	if (!self->key || (args->if_match && !self->if_match))
 		return error_nomem(err);
+	if (s3_client_headers(self->bucket->client)->has_metadata &&
+	    s3_metadata(self->metadata, args->metadata, err))
+		return -1;
 	self->target = (struct s3_target){
 		.bucket = self->bucket,
 		.key = self->key,

@@ -50,6 +50,10 @@ struct sink_args {
 				* NULL: unbounded */
 	struct scratch *scratch; /* for parts that memory cannot hold; NULL:
 				  * there is none */
+	const char *const *metadata; /* what is known of the content, like
+				      * "format=vmdk", NULL-ended, or NULL:
+				      * kept where the store has a place for
+				      * it and is told to */
 	unsigned int wait_ms; /* how long store_create() waits for room in
 			       * the budget, before ERR_NOMEM */
 	/* Fill head[0..head_bytes) with what it will probably be in the end;

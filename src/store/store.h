@@ -152,6 +152,17 @@ struct store {
 
 enum s3_addressing { S3_ADDRESSING_AUTO, S3_PATH_STYLE, S3_VIRTUAL_HOSTED };
 
+/* What new objects are to be, where a store has a choice. */
+struct store_new_options {
+	const char *sse;           /* "s3" or "kms"; NULL: as the bucket says */
+	const char *sse_kms_key;   /* NULL: the account's own */
+	const char *storage_class; /* NULL: STANDARD */
+	const char *acl;           /* "private", ...; NULL: the bucket's */
+	const char *content_type;
+	const char *tags;          /* "a=1&b=2" */
+	bool metadata;             /* keep what sink_args say of them */
+};
+
 /* The options of all kinds of stores; zero is the default of each. Texts are
  * borrowed until store_open() returns. */
 struct store_options {
@@ -170,6 +181,7 @@ struct store_options {
 				   * aborted once store_check() has
 				   * succeeded. Outlives the store; NULL:
 				   * none is kept */
+	struct store_new_options new_objects;
 };
 
 /* Open the store that source names: "file:///dir" or a path (a directory),

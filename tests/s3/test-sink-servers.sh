@@ -49,7 +49,8 @@ check_raw() {
 			put raw/$size-$head $tmp/raw/$size new $head
 			put raw/$size-$head $tmp/raw/0
 			END
-			is "$(sum_of "raw/$size-$head" "$size")" "ok ${sum%% *}" \
+			is "$(sum_of "raw/$size-$head" "$size")" \
+				"ok ${sum%% *}" \
 				"$1: $size bytes, $head of them last"
 			like "$(tail -n 1 "$tmp/out")" "error exists .*" \
 				"$1: and stay"

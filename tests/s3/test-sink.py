@@ -232,6 +232,42 @@ class Tests:
             tap.ok(cat.ask("put", "sparse", path).ok, "zeroes")
         tap.same(self.stored("sparse"), md5, "come as such")
 
+    def check_headers(self):
+        """What objects are to be besides their bytes, small and large."""
+        options = {"acl": ("x-amz-acl", "bucket-owner-full-control"),
+                   "content-type": ("content-type", "application/x-disk"),
+                   "storage-class": ("x-amz-storage-class", "STANDARD_IA"),
+                   "tags": ("x-amz-tagging", "a=1&b=%20"),
+                   "sse": ("x-amz-server-side-encryption", "AES256")}
+        words = [f"{n}={v}" for n, (_, v) in options.items() if n != "sse"]
+        for size in (SMALL, LARGE):
+            key = f"headers-{size}"
+            path, _ = self.file(size)
+            self.server.reset()
+            with self.cat("sse=s3", "metadata", *words) as cat:
+                tap.ok(cat.ask("put", key, path).ok, f"{size} bytes")
+            op = "put" if size == SMALL else "create-upload"
+            sent = self.server.log(op=op)[0]["headers"]
+            tap.same({n: sent.get(n) for n, _ in options.values()},
+                     dict(options.values()), "all options are sent")
+            tap.same([sent.get("x-amz-meta-vmiefs-" + n)
+                      for n in ("format", "tool")], ["raw", "storecat"],
+                     "and what is known of it")
+            with self.cat("sse-kms-key=arn:aws:kms:x:1:key/2") as cat:
+                tap.ok(cat.ask("put", key, path, "any").ok, "with a key")
+            sent = self.server.log(op=op)[1]["headers"]
+            tap.same([sent.get("x-amz-server-side-encryption" + n) for n in
+                      ("", "-aws-kms-key-id")],
+                     ["aws:kms", "arn:aws:kms:x:1:key/2"], "of KMS")
+        for word, part in (("sse=c", "SSE-C"), ("sse=x", "s3 or kms"),
+                           ("acl=a b", "letters"), ("tags=a b", "a=1&b=2"),
+                           ("content-type=ü", "ASCII"),
+                           ("storage-class=", "1 to 2048")):
+            with self.cat(word) as cat:
+                fails = cat.first
+                tap.ok(not fails.ok and fails.kind == "invalid" and
+                       part in fails.text, f"not {word}", f"{fails}")
+
     def check_replacing(self):
         """New, any, and the one that is known, in each kind of server."""
         for how in (None, "ignored", "unsupported"):
@@ -362,6 +398,7 @@ def main():
         with tests.server:
             tests.check_sizes()
             tests.check_zeroes()
+            tests.check_headers()
             tests.check_cases()
             tests.check_replacing()
             tests.check_race()

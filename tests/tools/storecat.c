@@ -7,7 +7,8 @@
  *
  * OPTION: endpoint=URL region=NAME profile=NAME ca-bundle=FILE timeout=MS path
  * virtual anonymous requester-pays unsigned; for put: memory=BYTES scratch=DIR
- * size=BYTES (announced). SOURCE is what store_open() takes; "bare:SOURCE" goes
+ * size=BYTES (announced) acl= content-type= sse= sse-kms-key= storage-class=
+ * tags= metadata, as in vmiefs(1). SOURCE is what store_open() takes; "bare:SOURCE" goes
  * without the retry decorator around it.
  *
  * Each line of standard input is a command, its words percent-encoded where
@@ -83,6 +84,15 @@ static const struct {
 	{ "region=", offsetof(struct store_options, region) },
 	{ "profile=", offsetof(struct store_options, profile) },
 	{ "ca-bundle=", offsetof(struct store_options, ca_bundle) },
+	{ "acl=", offsetof(struct store_options, new_objects.acl) },
+	{ "content-type=",
+	  offsetof(struct store_options, new_objects.content_type) },
+	{ "sse=", offsetof(struct store_options, new_objects.sse) },
+	{ "sse-kms-key=",
+	  offsetof(struct store_options, new_objects.sse_kms_key) },
+	{ "storage-class=",
+	  offsetof(struct store_options, new_objects.storage_class) },
+	{ "tags=", offsetof(struct store_options, new_objects.tags) },
 };
 
 /* What is not the store's. */
@@ -118,6 +128,8 @@ static void set_option(struct store_options *options, const char *text)
 	if (!strncmp(text, "timeout=", 8))
 		options->timeout_ms = (unsigned int)strtoul(text + 8, NULL,
 							    10);
+	else if (!strcmp(text, "metadata"))
+		options->new_objects.metadata = true;
 	else if (!strcmp(text, "path"))
 		options->addressing = S3_PATH_STYLE;
 	else if (!strcmp(text, "virtual"))
@@ -319,6 +331,8 @@ static int put_head(struct sink *sink, int fd, size_t head, struct error *err)
 
 static struct sink_args args_of(const struct cat *cat, const char *how)
 {
+	static const char *const metadata[] = { "format=raw", "tool=storecat",
+						NULL };
 	bool is_new = !*how || !strcmp(how, "new");
 
 	return (struct sink_args){
@@ -327,6 +341,7 @@ static struct sink_args args_of(const struct cat *cat, const char *how)
 		.size = cat->size,
 		.budget = cat->budget,
 		.scratch = cat->scratch,
+		.metadata = metadata,
 	};
 }
 
