@@ -8,8 +8,8 @@
  * OPTION: endpoint=URL region=NAME profile=NAME ca-bundle=FILE timeout=MS path
  * virtual anonymous requester-pays unsigned; for put: memory=BYTES scratch=DIR
  * size=BYTES (announced) acl= content-type= sse= sse-kms-key= storage-class=
- * tags= metadata, as in vmiefs(1). SOURCE is what store_open() takes; "bare:SOURCE" goes
- * without the retry decorator around it.
+ * tags= metadata, as in vmiefs(1). SOURCE is what store_open() takes;
+ * "bare:SOURCE" goes without the retry decorator around it.
  *
  * Each line of standard input is a command, its words percent-encoded where
  * they have to be, and gets its answer: lines that begin with a blank, and one
