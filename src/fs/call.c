@@ -9,16 +9,21 @@
  * call that is gone.
  *
  * Threads: the interrupter waits for calls that were interrupted, gives each
- * GRACE_MS to end by itself, and answers it then. The kernel interrupts for
- * more than Ctrl-C: Ctrl-Z, handlers of SIGCHLD or SIGALRM, a debugger, and
- * io_uring's task work without any signal. Few programs expect EINTR from a
- * regular file, so what is not stuck must not see it. */
+ * GRACE_MS to end by itself, and answers it then if the caller has a signal
+ * that waits. The kernel interrupts for more than Ctrl-C, but only once: for
+ * Ctrl-Z, handlers of SIGCHLD or SIGALRM, a debugger, and io_uring's task work
+ * without any signal. So whoever was interrupted is looked at until it is
+ * answered. Few programs expect EINTR from a regular file, and from close()
+ * none does: what is not stuck must not see it, and what is written is given
+ * up only for a signal that means that. */
 #include "config.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 
 #include "fs/call.h"
+#include "fs/caller.h"
 #include "fs/clock.h"
 
 #define GRACE_MS 200
@@ -90,6 +95,7 @@ struct call *call_new(fuse_req_t req)
 	}
 	call->server = server;
 	call->req = req;
+	call->caller = fuse_req_ctx(req)->pid;
 	atomic_init(&call->refs, 2);
 	pthread_mutex_lock(&server->lock);
 	ring_append(&server->active, &call->active);
@@ -230,6 +236,20 @@ static bool ask_to_end(struct call *call)
 	return true;
 }
 
+/* Does the caller want an end of it? */
+static bool is_given_up(const struct call *call)
+{
+	static const int ending[] = { SIGHUP, SIGINT, SIGQUIT, SIGKILL,
+				      SIGTERM };
+	uint64_t signals = caller_signals(call->caller), wanted = 0;
+
+	if (!atomic_load(&call->interrupt))
+		return signals;
+	for (size_t i = 0; i < sizeof(ending) / sizeof(ending[0]); i++)
+		wanted |= 1ull << (ending[i] - 1);
+	return signals & wanted;
+}
+
 /* Answer all that are due; when to look again, INT64_MAX for never. */
 static int64_t answer_due(struct server *server)
 {
@@ -237,6 +257,11 @@ static int64_t answer_due(struct server *server)
 	struct call *call;
 
 	while ((call = find_due(server, clock_ns(), &next))) {
+		if (!call->was_asked && !is_given_up(call)) {
+			atomic_store(&call->interrupted_ns, clock_ns());
+			call_unref(call);
+			continue;
+		}
 		if (ask_to_end(call))
 			continue;
 		fs_count(server->fs, FS_INTERRUPTED, 1);

@@ -39,6 +39,7 @@ struct call {
 	/* The module's own. */
 	struct server *server;
 	fuse_req_t req;
+	pid_t caller; /* the thread */
 	atomic_uint refs;
 	atomic_bool is_answered;
 	_Atomic(int64_t) interrupted_ns; /* when; 0 = not */

@@ -33,17 +33,41 @@ static void read_proc(pid_t thread, const char *name, char *text, size_t size)
 	text[n > 0 ? n : 0] = '\0';
 }
 
+/* What is behind a name ("\nNAME:") in /proc/THREAD/status, or NULL. */
+static const char *find_field(const char *status, const char *name)
+{
+	const char *at = strstr(status, name);
+
+	return at ? at + strlen(name) : NULL;
+}
+
 pid_t caller_process(pid_t thread)
 {
-	static const char field[] = "\nTgid:";
 	char text[1024];
-	const char *at;
+	const char *id;
 
 	if (thread <= 0)
 		return 0;
 	read_proc(thread, "status", text, sizeof(text));
-	at = strstr(text, field);
-	return at ? (pid_t)strtol(at + strlen(field), NULL, 10) : 0;
+	id = find_field(text, "\nTgid:");
+	return id ? (pid_t)strtol(id, NULL, 10) : 0;
+}
+
+uint64_t caller_signals(pid_t thread)
+{
+	const char *own, *shared, *blocked;
+	char text[4096];
+
+	if (thread <= 0)
+		return UINT64_MAX;
+	read_proc(thread, "status", text, sizeof(text));
+	own = find_field(text, "\nSigPnd:");
+	shared = find_field(text, "\nShdPnd:");
+	blocked = find_field(text, "\nSigBlk:");
+	if (!own || !shared || !blocked)
+		return UINT64_MAX;
+	return (strtoull(own, NULL, 16) | strtoull(shared, NULL, 16)) &
+	       ~strtoull(blocked, NULL, 16);
 }
 
 bool caller_was_killed(pid_t thread)
