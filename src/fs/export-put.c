@@ -130,6 +130,8 @@ int export_begin_stream(struct export *export, uint64_t size,
 		.budget = engine_budget(engine),
 		.scratch = exports_scratch(export->exports),
 		.wait_ms = patience.wait_ms,
+		.goes_on = patience.goes_on,
+		.goes_on_arg = patience.arg,
 		.guess_head = guess_head,
 		.guess_arg = export,
 	};

@@ -108,10 +108,11 @@ static bool try_reserve(struct s3_sink *self, uint64_t part_bytes)
 }
 
 /* The reserve that a sink begins with, perhaps a small one. */
-static int reserve(struct s3_sink *self, unsigned int wait_ms,
+static int reserve(struct s3_sink *self, const struct sink_args *args,
 		   struct error *err)
 {
 	struct retrier *retrier = s3_client_retrier(self->bucket->client);
+	unsigned int wait_ms = args->wait_ms;
 	bool is_spooled;
 	uint64_t want = s3_schedule_part(&self->schedule, 1, &is_spooled);
 	uint64_t least = self->schedule.equal ? want : S3_PART_MIN;
@@ -128,6 +129,9 @@ static int reserve(struct s3_sink *self, unsigned int wait_ms,
 					 budget_stats(self->budget).limit);
 		if (!retrier_pause(retrier, LOOK_MS, NULL))
 			return error_set(err, ERR_CANCELLED, "stopped");
+		if (args->goes_on && !args->goes_on(args->goes_on_arg))
+			return error_set(err, ERR_CANCELLED,
+					 "was interrupted");
 		wait_ms -= LOOK_MS;
 	}
 	return 0;
@@ -602,7 +606,7 @@ int s3_sink_new(struct sink **out, struct s3_bucket *bucket, const char *key,
 	pthread_cond_init(&self->changed, NULL);
 	if (copy_args(self, key, args, err) ||
 	    s3_target_ask(&self->target, err) ||
-	    reserve(self, args->wait_ms, err)) {
+	    reserve(self, args, err)) {
 		s3_sink_discard(&self->sink);
 		return -1;
 	}

@@ -56,6 +56,9 @@ struct sink_args {
 				      * it and is told to */
 	unsigned int wait_ms; /* how long store_create() waits for room in
 			       * the budget, before ERR_NOMEM */
+	bool (*goes_on)(void *arg); /* asked now and then meanwhile, false:
+				     * ERR_CANCELLED; NULL: always */
+	void *goes_on_arg;
 	/* Fill head[0..head_bytes) with what it will probably be in the end;
 	 * false if nobody knows. Called by the sink in a call that appends, at
 	 * most once. Who hashes what passes by needs it; NULL: unknown. */
