@@ -189,6 +189,12 @@ store_changed() {
 	:
 }
 
+# fetch_store DIR: the test looks at files of a mounted directory, since
+# something was written into the mount.
+fetch_store() {
+	:
+}
+
 # after_mounting MOUNTPOINT: what is set of each mount.
 after_mounting() {
 	:

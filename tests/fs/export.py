@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the vmiefs authors
-"""What the tests of writing share: mounting a directory, and looking at what
-came to be."""
+"""What the tests of writing share: mounting a store, and looking at what came
+to be."""
 
 import ctypes
 import json
@@ -13,6 +13,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
+import stores  # noqa: E402
 import tap  # noqa: E402
 
 VMIEFS = os.path.join(os.environ.get("top_builddir", "."), "vmiefs")
@@ -21,13 +22,21 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def need_fuse():
-    """Skip the whole test where FUSE does not work."""
+    """Skip the whole test where FUSE does not work, and begin it again with
+    a server where its store is to be in one."""
     try:
         os.close(os.open("/dev/fuse", os.O_RDWR))
         subprocess.run(["fusermount3", "-V"], check=True,
                        stdout=subprocess.DEVNULL)
     except (OSError, subprocess.CalledProcessError):
         tap.skip_all("FUSE does not work here")
+    stores.start()
+
+
+def need_directory(why):
+    """Skip the whole test where the store is no directory."""
+    if stores.kind():
+        tap.skip_all(f"needs a directory as its store: {why}")
 
 
 def need(*programs):
@@ -38,43 +47,71 @@ def need(*programs):
 
 
 class Mount:
-    """A directory of its own, or the one given, mounted while in `with`."""
+    """A store of its own, or the one given, mounted while in `with`."""
 
     def __init__(self, *options, store=None):
-        self.options = [word for option in options for word in ("-o", option)]
+        self.owns_store = store is None
+        self.store = store or stores.new()
+        self.options = [word for option in [*self.store.options, *options]
+                        for word in ("-o", option)]
         self.scratch = tempfile.TemporaryDirectory(prefix="vmiefs-test.")
-        self.store = store or os.path.join(self.scratch.name, "store")
         self.top = os.path.join(self.scratch.name, "mnt")
         self.disks = os.path.join(self.top, "disks")
-        os.makedirs(self.store, exist_ok=True)
         os.mkdir(self.top)
         self.daemon = None
         # What was streamed can be had again.
-        self.turns_back = True
+        self.turns_back = not self.store.is_remote or \
+            "spool=always" in options
 
     def __enter__(self):
         # Not a pipe, which fills up when nobody reads.
         with open(os.path.join(self.scratch.name, "log"), "wb") as log:
             self.daemon = subprocess.Popen(
-                [VMIEFS, "-f", self.store, self.top] + self.options,
+                [VMIEFS, "-f", self.store.source, self.top] + self.options,
                 stderr=log)
         wait_until(lambda: os.path.ismount(self.top) or
                    self.daemon.poll() is not None)
+        if self.daemon.poll() is not None:
+            raise RuntimeError(self.said())
         return self
 
     def end(self):
         """End the daemon, whatever uses the mount; what it said."""
+        if self.store.is_remote:
+            tap.same(self.secrets(), "", "no secret can be seen")
         self.daemon.terminate()
         self.daemon.wait(timeout=60)
+        tap.same(self.daemon.returncode, 0, "the daemon ends well")
+        if self.store.is_remote:
+            tap.same(self.store.uploads(), [], "no part upload is left")
+        return self.said()
+
+    def said(self):
+        """What the daemon has logged."""
         with open(os.path.join(self.scratch.name, "log"), encoding="utf-8",
                   errors="replace") as log:
-            said = log.read()
-        tap.same(self.daemon.returncode, 0, "the daemon ends well")
-        return said
+            return log.read()
+
+    def kill(self):
+        """kill -9 of the daemon, and nothing is mounted."""
+        self.daemon.kill()
+        self.daemon.wait()
+        subprocess.run(["fusermount3", "-u", "-z", self.top], check=False)
+
+    def secrets(self):
+        """Those that can be seen of the mount."""
+        found = subprocess.run(
+            [sys.executable, os.path.join(stores.TESTS, "s3/find_secrets.py"),
+             self.top, str(self.daemon.pid),
+             os.path.join(self.scratch.name, "log")], text=True, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return found.stdout
 
     def __exit__(self, *_):
         if self.daemon.returncode is None:
             self.end()
+        if self.owns_store:
+            self.store.drop()
         self.scratch.cleanup()
 
     def disk(self, name):
@@ -82,10 +119,8 @@ class Mount:
         return os.path.join(self.disks, name)
 
     def stored(self):
-        """All files in the store, hidden ones too."""
-        return sorted(os.path.relpath(os.path.join(top, name), self.store)
-                      for top, _, names in os.walk(self.store)
-                      for name in names)
+        """All objects of the store, hidden ones too."""
+        return self.store.names()
 
     def writing(self):
         """control/stats on files being written."""

@@ -12,9 +12,12 @@ import sys
 
 sys.path.insert(0, os.path.dirname(__file__))
 import export  # noqa: E402
+import stores  # noqa: E402
 from export import tap  # noqa: E402
 
 DATA = random.Random(3).randbytes(12 << 20)
+# A server stores its zeroes.
+FAR = 64 << 20 if stores.kind() else 1 << 30
 NAMES = ["a.vmdk.raw", "a.vhd.raw", "a.vhdx.raw", "a.raw"]
 FORMATS = {"vmdk": "vmdk", "vhd": "vpc", "vhdx": "vhdx"}
 
@@ -25,9 +28,9 @@ def create(path, flags=os.O_WRONLY):
 
 
 def object_of(mount, name):
-    """The path of the object behind a disk's name."""
-    return os.path.join(mount.store,
-                        name if name == "a.raw" else name.removesuffix(".raw"))
+    """A file with the bytes of the object behind a disk's name."""
+    return mount.store.path(name if name == "a.raw"
+                            else name.removesuffix(".raw"))
 
 
 def check(mount, name, want, what):
@@ -121,11 +124,10 @@ def test_killed(mount, name):
     """The daemon dies while the file is written anew."""
     fd = create(mount.disk(name))
     os.write(fd, DATA)
-    os.pwrite(fd, b"x", 4)
-    mount.daemon.kill()
-    mount.daemon.communicate()
+    if mount.turns_back:
+        os.pwrite(fd, b"x", 4)
+    mount.kill()
     export.errno_of(os.close, fd)
-    subprocess.run(["fusermount3", "-u", "-z", mount.top], check=False)
     tap.same(mount.stored(), [], f"{name}: a killed daemon leaves nothing")
 
 
@@ -188,7 +190,9 @@ def test_announced(mount):
            "truncate and dd: the same file")
     tap.ok(announced(mount, by_qemu_img, "qemu-img convert") == want,
            "qemu-img convert: the same file")
-    tap.same(mount.writing()["scratch"]["peak"], 0, "no scratch space")
+    # qemu-img opens it for reading, too.
+    if mount.turns_back:
+        tap.same(mount.writing()["scratch"]["peak"], 0, "no scratch space")
 
 
 def test_outgrown(mount, name):
@@ -224,18 +228,19 @@ def test_always(name):
             tap.same((now["out"] == 0, now["spooled"] == len(DATA)),
                      (bool(options[1:]), bool(options[1:])),
                      f"{name}, {options}: where its bytes are")
-            os.ftruncate(fd, 512 << 20)
-            os.pwrite(fd, DATA[:5000], 1 << 30)
+            os.ftruncate(fd, FAR // 2)
+            os.pwrite(fd, DATA[:5000], FAR)
             os.close(fd)
             with open(object_of(mount, name), "rb") as file:
                 made.append(file.read())
             os.unlink(mount.disk(name))
-            fd = create(mount.disk(name))
-            os.write(fd, DATA)
-            os.pwrite(fd, b"y", 7)
-            os.close(fd)
-            check(mount, name, DATA[:7] + b"y" + DATA[8:],
-                  f"{options}, changed")
+            if mount.turns_back:
+                fd = create(mount.disk(name))
+                os.write(fd, DATA)
+                os.pwrite(fd, b"y", 7)
+                os.close(fd)
+                check(mount, name, DATA[:7] + b"y" + DATA[8:],
+                      f"{options}, changed")
             export.wait_until(lambda: not mount.writing()["now"])
             tap.same(mount.writing()["scratch"]["used"], 0,
                      f"{name}, {options}: scratch is free again")
@@ -250,14 +255,19 @@ def main():
     export.need("qemu-img", "truncate", "dd")
     with export.Mount("delete", "ttl=0") as mount:
         test_announced(mount)
-        for name in NAMES:
-            test_header(mount, name)
+        for name in NAMES if mount.turns_back else []:
             test_changes(mount, name)
+            test_header(mount, name)
             test_outgrown(mount, name)
-        test_part(mount)
-    with export.Mount("delete", "scratch-size=4M") as mount:
-        for name in NAMES:
-            test_read_back(mount, name)
+        if mount.turns_back:
+            test_part(mount)
+        else:
+            tap.skip("going back to what was sent",
+                     "a server does not give it back: test-export-s3.py")
+    if not stores.kind():
+        with export.Mount("delete", "scratch-size=4M") as mount:
+            for name in NAMES:
+                test_read_back(mount, name)
     for name in NAMES:
         test_always(name)
         with export.Mount() as mount:

@@ -84,7 +84,7 @@ def main():
             with open(target, "wb", buffering=0) as file:
                 for at in range(0, SIZE, 1 << 18):
                     file.write(disk[at:at + (1 << 18)])
-            status, said = boot(os.path.join(mount.store, name), driver)
+            status, said = boot(mount.store.path(name), driver)
             tap.ok(status == ENDED and TEXT in said, f"{name} boots",
                    f"status {status}: {said}")
     return tap.done()

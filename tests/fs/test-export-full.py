@@ -14,6 +14,7 @@ import tempfile
 
 sys.path.insert(0, os.path.dirname(__file__))
 import export  # noqa: E402
+import stores  # noqa: E402
 from export import tap  # noqa: E402
 
 KIB = 1024
@@ -96,6 +97,11 @@ BACKWARDS = [(150 * KIB, DATA[150 * KIB:]), (0, DATA[:150 * KIB])]
 AGAIN = [(0, bytes(512) + DATA[512:]), (0, DATA[:512])]
 
 
+def store_of(where):
+    """The one on that disk."""
+    return stores.Directory(os.path.join(where, "store"))
+
+
 def check_one(mount, where, name, pieces):
     """One write: what is wrong, or "", and whether there was room."""
     before = free_blocks(where)
@@ -118,7 +124,7 @@ def check_one(mount, where, name, pieces):
 
 def test_rooms(where):
     """From no room at all to enough, for new files."""
-    with export.Mount("delete", store=os.path.join(where, "store")) as mount:
+    with export.Mount("delete", store=store_of(where)) as mount:
         for name in NAMES:
             for what, pieces in (("in order", IN_ORDER),
                                  ("backwards", BACKWARDS), ("again", AGAIN)):
@@ -138,8 +144,8 @@ def test_rooms(where):
 
 def test_replaced(where):
     """An object stays when there is no room for the new one."""
-    store = os.path.join(where, "store")
-    with export.Mount("overwrite", "delete", store=store) as mount:
+    with export.Mount("overwrite", "delete",
+                      store=store_of(where)) as mount:
         for name in NAMES:
             fill(where, 1400)
             tap.same(write(mount, name, IN_ORDER), (0, 0), f"{name}: written")
@@ -174,11 +180,10 @@ def test_scratch(where):
 
 def test_inodes(where):
     """No inode is free."""
-    store = os.path.join(where, "store")
     made = 0
     while not export.errno_of(open, os.path.join(where, str(made)), "xb"):
         made += 1
-    with export.Mount(store=store) as mount:
+    with export.Mount(store=store_of(where)) as mount:
         for name in NAMES:
             tap.same(write(mount, name, IN_ORDER), (errno.ENOSPC,) * 2,
                      f"{name}: no file can be made")
@@ -190,6 +195,7 @@ def test_inodes(where):
 def main():
     """Run all."""
     export.need_fuse()
+    export.need_directory("fills a file system")
     export.need("mkfs.ext4", "losetup")
     if os.geteuid() != 0:
         tap.skip_all("needs root")

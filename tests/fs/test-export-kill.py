@@ -10,10 +10,12 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(__file__))
 import export  # noqa: E402
+import stores  # noqa: E402
 from export import tap  # noqa: E402
 
 DATA = random.Random(7).randbytes(24 << 20)
@@ -45,16 +47,29 @@ def kill_one(store, source, name, order, delay):
             [sys.executable, "-c", WRITER, mount.disk(name), source, order],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         time.sleep(delay)
-        mount.daemon.kill()
-        mount.daemon.communicate()
+        mount.kill()
         said = writer.communicate(timeout=60)[0]
-        subprocess.run(["fusermount3", "-u", "-z", mount.top], check=False)
     return said == b"closed\n"
+
+
+def measure(store, source, name):
+    """Seconds that a whole write takes."""
+    with export.Mount("delete", store=store) as mount:
+        begin = time.monotonic()
+        subprocess.run([sys.executable, "-c", WRITER, mount.disk(name),
+                        source, "forth"], stdout=subprocess.DEVNULL,
+                       check=True)
+        seconds = time.monotonic() - begin
+        os.unlink(mount.disk(name))
+    return seconds
 
 
 def check_one(store, name, was_closed):
     """What is wrong with what is left, or ""."""
     with export.Mount("delete", store=store) as mount:
+        # Whatever was begun is dropped by the next mount.
+        if not export.wait_until(lambda: not store.uploads()):
+            return f"part uploads are left: {store.uploads()}"
         names = mount.stored()
         if names not in ([], [name.removesuffix(".raw")
                               if name != "a.raw" else name]):
@@ -79,18 +94,20 @@ def main():
     rounds = int(os.environ.get("EXPORT_KILL_ROUNDS", "10"))
     chance = random.Random(int(os.environ.get("EXPORT_KILL_SEED", "1")))
     whole = 0
-    with export.Mount() as place:
-        source = os.path.join(place.scratch.name, "source")
-        with open(source, "wb") as file:
-            file.write(DATA)
+    store = stores.new()
+    with tempfile.NamedTemporaryFile() as source:
+        source.write(DATA)
+        source.flush()
+        longest = 1.2 * measure(store, source.name, NAMES[0])
         for i in range(rounds):
             name = NAMES[i % len(NAMES)]
             order = "back" if i // len(NAMES) % 2 else "forth"
-            was_closed = kill_one(place.store, source, name, order,
-                                  chance.random() * .6)
-            why = check_one(place.store, name, was_closed)
+            was_closed = kill_one(store, source.name, name, order,
+                                  chance.random() * longest)
+            why = check_one(store, name, was_closed)
             whole += was_closed
             tap.ok(not why, f"round {i + 1}: {name}, {order}", why)
+    store.drop()
     print(f"# {whole} of {rounds} were complete")
     return tap.done()
 

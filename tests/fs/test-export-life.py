@@ -13,6 +13,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(__file__))
 import export  # noqa: E402
+import stores  # noqa: E402
 from export import tap  # noqa: E402
 
 DATA = random.Random(1).randbytes(3 << 20)
@@ -74,7 +75,7 @@ def test_others(mount):
     os.close(fd)
     tap.same(mount.stored(), ["new.vhdx"], "closed, it is there")
     tap.ok(read(path)[:len(DATA)] == DATA, "with its bytes")
-    os.unlink(os.path.join(mount.store, "new.vhdx"))
+    mount.store.remove("new.vhdx")
 
 
 def test_removed(mount):
@@ -91,7 +92,7 @@ def test_removed(mount):
              "the first writer gets an error")
     tap.same(export.errno_of(os.close, fd), errno.ESTALE, "at close, too")
     tap.same(mount.stored(), ["gone.vmdk"], "the second one's is there")
-    os.unlink(os.path.join(mount.store, "gone.vmdk"))
+    mount.store.remove("gone.vmdk")
 
 
 def test_fsync(mount):
@@ -100,20 +101,19 @@ def test_fsync(mount):
     fd = create(path)
     os.write(fd, DATA)
     os.fsync(fd)
-    stored = os.path.join(mount.store, "s.raw")
-    tap.ok(read(stored) == DATA, "fsync: it is there")
+    tap.ok(read(mount.store.path("s.raw")) == DATA, "fsync: it is there")
     os.write(fd, b"more")
-    tap.ok(read(stored) == DATA, "what comes later is not")
+    tap.ok(read(mount.store.path("s.raw")) == DATA, "what comes later is not")
     os.pwrite(fd, b"Y", 5)
     os.close(fd)
-    tap.ok(read(stored) == DATA[:5] + b"Y" + DATA[6:] + b"more",
-           "until it is closed")
-    os.unlink(stored)
+    tap.ok(read(mount.store.path("s.raw")) ==
+           DATA[:5] + b"Y" + DATA[6:] + b"more", "until it is closed")
+    mount.store.remove("s.raw")
 
 
 def test_children(mount):
     """Who closes it last need not be who opened it."""
-    path, stored = mount.disk("c.raw"), os.path.join(mount.store, "c.raw")
+    path = mount.disk("c.raw")
     script = 'exec 3>"$1"; (read -r x; echo "$x" >&3; %s) <&4 &'
     for end, want in ("exit", True), ("kill -9 $BASHPID", False):
         out, into = os.pipe()
@@ -124,11 +124,12 @@ def test_children(mount):
         os.write(into, b"hello\n")
         os.close(into)
         export.wait_until(lambda: not mount.writing()["now"])
-        tap.same(os.path.exists(stored), want,
+        tap.same(mount.store.exists("c.raw"), want,
                  f"a child's last close ({end})")
         if want:
-            tap.same(read(stored), b"hello\n", "has all bytes")
-            os.unlink(stored)
+            tap.same(read(mount.store.path("c.raw")), b"hello\n",
+                     "has all bytes")
+            mount.store.remove("c.raw")
 
 
 def test_reading(mount):
@@ -144,7 +145,7 @@ def test_reading(mount):
         os.close(fd)
         tap.ok(read(mount.disk(name)) == want, f"{name}: and once closed")
     for name in mount.stored():
-        os.unlink(os.path.join(mount.store, name))
+        mount.store.remove(name)
 
 
 def test_order(mount):
@@ -159,7 +160,7 @@ def test_order(mount):
         tap.ok(read(mount.disk(name))[:len(DATA)] == DATA,
                f"{name}: in any order")
     for name in mount.stored():
-        os.unlink(os.path.join(mount.store, name))
+        mount.store.remove(name)
 
 
 def heed_interrupts():
@@ -210,7 +211,7 @@ def test_objects():
             with open(path, "wb") as file:
                 file.write(data)
             tap.ok(read(path) == data, f"{len(data)} bytes, as they are")
-            tap.ok(read(os.path.join(mount.store, "a/b/notes.txt")) == data,
+            tap.ok(read(mount.store.path("a/b/notes.txt")) == data,
                    "in the store, too")
         with open(path, "r+b") as file:
             file.write(b"new")
@@ -245,7 +246,7 @@ def test_attributes(mount):
     os.close(fd)
     tap.same(os.stat(path).st_mode & 0o777, 0o444, "the mode is the mount's")
     tap.ok(os.stat(path).st_mtime > 1, "the time is the store's")
-    os.unlink(os.path.join(mount.store, "t.raw"))
+    mount.store.remove("t.raw")
 
 
 def test_scratch():
@@ -385,7 +386,7 @@ def test_tree():
                  errno.EPERM, "so does renaming")
         os.mkdir(mount.disk("c"))
         os.rmdir(mount.disk("c"))
-        tap.same(os.listdir(mount.store), ["a"], "an empty one goes")
+        tap.same(os.listdir(mount.disks), ["a"], "an empty one goes")
     with export.Mount("delete") as mount:
         for name in "x.vmdk.raw", "y.vmdk.raw":
             with open(mount.disk(name), "wb") as file:

@@ -12,6 +12,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(__file__))
 import export  # noqa: E402
+import stores  # noqa: E402
 from export import tap  # noqa: E402
 
 # Creates a file, says so, writes it when it is told to, and says that.
@@ -48,7 +49,9 @@ class Creator:
 def main():
     """All of it."""
     export.need_fuse()
-    with export.Mount("memory=16M") as mount:
+    # What is sent to a server needs more than a file.
+    memory = "memory=64M" if stores.kind() else "memory=16M"
+    with export.Mount(memory) as mount:
         os.mkdir(mount.disk("waits"))
         made = []
         for i in range(64):

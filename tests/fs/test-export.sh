@@ -7,7 +7,6 @@
 # shellcheck disable=SC2016 # evaluated later
 . "${0%/*}/../functions.sh"
 need_fuse
-need_directory "S3 cannot be written to yet"
 need qemu-img rsync tar tee truncate fallocate
 mkdir -p "$tmp/store/exports"
 s=$tmp/store/exports
@@ -41,6 +40,7 @@ serial=0
 is_exported() {
 	local name=$1 format
 
+	fetch_store "$tmp/store"
 	same_file "$want" "$m/$name.raw" "$2: reads back"
 	case $name in
 	*.vmdk) format=vmdk ;;
@@ -50,6 +50,7 @@ is_exported() {
 	ok "$2: qemu-img reads the same" qemu-img compare -f raw -F $format \
 		"$want" "$s/$name"
 	rm -f "$s/$name"
+	store_changed "$tmp/store"
 }
 
 for ext in vmdk vhd vhdx; do
@@ -96,6 +97,7 @@ ok "a subshell" eval '(head -c 5000000; cat) < "$want" > "$m/a2.vmdk.raw"'
 is_exported a2.vmdk "a subshell"
 exec 3> "$m/a.vmdk.raw"
 cat "$want" >&3
+fetch_store "$tmp/store"
 is "$(ls "$s")" "" "a child's end completes nothing"
 is "$(stat -c %s "$m/a.vmdk.raw")" "$size" "the mount shows what came so far"
 exec 3>&-
@@ -119,6 +121,7 @@ fails "rsync, by way of a temporary name" "Invalid argument" \
 	rsync "$want" "$m/b4.vmdk.raw"
 like "$(tail -n 1 "$tmp/mnt/control/errors")" "rsync: use --inplace" \
 	"errors name the remedy"
+fetch_store "$tmp/store"
 is "$(find "$s" -name '*b4*')" "" "nothing comes of it"
 
 # Parts, seeks, sizes.
@@ -146,10 +149,14 @@ is "$(cat "$m/e.raw")" abcdef "has both parts"
 # Raw disks, and objects byte for byte.
 for f in "$m/f.raw" "$m/f.img" "$tmp/mnt/objects/exports/f.bin"; do
 	ok "${f##*/}" cp "$want" "$f"
+	fetch_store "$tmp/store"
 	same_file "$want" "$s/${f##*/}" "${f##*/}: stored as it is"
 done
 ok "an empty raw disk" touch "$m/g.raw"
-ok "exists" wait_until 5 test -f "$s/g.raw"
+is_stored() {
+	fetch_store "$tmp/store" && test -f "$s/$1"
+}
+ok "exists" wait_until 5 is_stored g.raw
 is "$(stat -c %s "$s/g.raw")" 0 "and is empty"
 
 # What is refused, and the reason.
@@ -168,6 +175,7 @@ like "$errors" "the name says what is made" "errors: the name"
 like "$errors" "NAME.ova.part/" "errors: how to make an OVA"
 like "$errors" "leave the .gz out" "errors: gzip"
 like "$errors" "a vhd disk has at most" "errors: the limit"
+fetch_store "$tmp/store"
 is "$(find "$s" -name 'x*' -printf '%f')" "x.vmdk" "nothing else came to be"
 like "$("$PYTHON" -c 'import json, sys
 s = json.load(sys.stdin)["writing"]

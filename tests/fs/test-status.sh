@@ -5,7 +5,6 @@
 # vmiefs status: the files being written, as a table, as JSON, and live.
 . "${0%/*}/../functions.sh"
 need_fuse
-need_directory "S3 cannot be written to yet"
 mkdir "$tmp/store"
 m=$tmp/mnt
 mount_vmiefs "$tmp/store" "$m" || exit

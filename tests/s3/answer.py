@@ -140,8 +140,15 @@ def usual(state, request, picked):
         return object_reply(state, request, picked)
     if request.op == "list-buckets":
         return Reply(200, xml, buckets.list_buckets(state.bucket_names()))
+    if request.op == "create-bucket":
+        writing.create_bucket(state, request)
     bucket = find_bucket(state, request)
     xml["x-amz-bucket-region"] = region
+    if request.op == "create-bucket":
+        return Reply(200, {"Location": "/" + request.bucket})
+    if request.op == "delete-bucket":
+        writing.delete_bucket(state, request)
+        return Reply(204, {"Content-Length": None})
     if request.op == "head-bucket":
         return Reply(200, xml)
     if request.op in writing.OPS:

@@ -32,10 +32,12 @@ def put(file, piece):
 
 
 class Body:
-    """What came with a request: in memory, in a file where it is large."""
+    """What came with a request: in memory, in a file where it is large. One
+    that forgets keeps of a large one only size and sums."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, forgets=False):
         self.folder, self.path, self.file = folder, None, None
+        self.forgets = forgets
         self.data, self.size = b"", 0
         self.md5, self.sha256 = hashlib.md5(), hashlib.sha256()
 
@@ -52,8 +54,10 @@ class Body:
             # Closed by end().
             self.file = open(  # pylint: disable=consider-using-with
                 self.path, "wb")
-            self.file.write(self.data)
-        put(self.file, piece)
+            if not self.forgets:
+                self.file.write(self.data)
+        if not self.forgets:
+            put(self.file, piece)
 
     def end(self):
         """That was all."""

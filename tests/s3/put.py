@@ -5,7 +5,9 @@
 holds, sending what has changed since the STATE that the last call wrote. A
 file gets the time that its object has; an empty directory becomes a marker;
 symbolic links are left out, as S3 has none.
+put.py ENDPOINT fetch DIR BUCKET STATE: the other way round.
 put.py ENDPOINT drop BUCKET: delete a bucket with all that is in it.
+put.py ENDPOINT uploads BUCKET: the keys of part uploads that are open.
 
 Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
 
@@ -21,6 +23,7 @@ import threading
 import time
 import urllib.parse
 
+import bodies
 import sigv4
 
 THREADS = 8
@@ -59,6 +62,17 @@ class Client:
             raise OSError(f"{method} {path}: {answer.status} {text[:300]}")
         return answer.headers, text
 
+    def pages(self, bucket, query, marker):
+        """The answers of a listing; marker(answer) is the query of the next
+        page, "" behind the last one."""
+        more = ""
+        while True:
+            text = self.ask("GET", f"/{bucket}", query + more)[1].decode()
+            yield text
+            more = marker(text)
+            if not more:
+                return
+
     def make_bucket(self, bucket):
         """Make it, unless it is there."""
         try:
@@ -88,19 +102,70 @@ class Client:
         when = email.utils.parsedate_to_datetime(headers["last-modified"])
         os.utime(path, (when.timestamp(), when.timestamp()))
 
+    def objects_of(self, bucket):
+        """{key: ETag} of a bucket."""
+        found = {}
+        for text in self.pages(bucket, "list-type=2&encoding-type=url",
+                               next_objects):
+            for row in text.split("<Contents>")[1:]:
+                found[urllib.parse.unquote_plus(field(row, "Key"))] = \
+                    field(row, "ETag").strip('"')
+        return found
+
     def keys_of(self, bucket):
-        """All keys of a bucket, decoded."""
-        token, keys = "", []
-        while True:
-            query = "list-type=2&encoding-type=url" + (
-                f"&continuation-token={sigv4.quote(token)}" if token else "")
-            text = self.ask("GET", f"/{bucket}", query)[1].decode()
-            keys += [urllib.parse.unquote(html.unescape(key))
-                     for key in re.findall("<Key>(.*?)</Key>", text)]
-            found = re.search("<NextContinuationToken>(.*?)<", text)
-            if not found:
-                return keys
-            token = found[1]
+        """All keys of a bucket."""
+        return list(self.objects_of(bucket))
+
+    def get(self, bucket, key):
+        """All bytes of an object."""
+        return self.ask("GET", f"/{bucket}/{key}")[1]
+
+    def uploads_of(self, bucket):
+        """[(key, id)] of the part uploads that are open."""
+        found = []
+        for text in self.pages(bucket, "uploads=", next_uploads):
+            found += [(field(row, "Key"), field(row, "UploadId"))
+                      for row in text.split("<Upload>")[1:]]
+        return found
+
+    def abort(self, bucket, key, upload):
+        """Drop a part upload, which may be gone already."""
+        try:
+            self.ask("DELETE", f"/{bucket}/{key}",
+                     f"uploadId={sigv4.quote(upload)}")
+        except OSError:
+            pass
+
+    def fetch(self, bucket, key, path):
+        """Store an object in a file, zeroes as holes."""
+        data = self.get(bucket, key)
+        with open(path + ".new", "wb") as file:
+            for at in range(0, len(data), PIECE):
+                bodies.put(file, data[at:at + PIECE])
+            file.truncate(len(data))
+        os.rename(path + ".new", path)
+        self.take_time(bucket, key, path)
+
+
+def field(text, name):
+    """The text of the first element of a name, "" without."""
+    found = re.search(f"<{name}>(.*?)</{name}>", text, re.DOTALL)
+    return html.unescape(found[1]) if found else ""
+
+
+def next_objects(text):
+    """As Client.pages() wants it."""
+    token = field(text, "NextContinuationToken")
+    return f"&continuation-token={sigv4.quote(token)}" if token else ""
+
+
+def next_uploads(text):
+    """The same of ListMultipartUploads."""
+    if field(text, "IsTruncated") != "true":
+        return ""
+    return (f"&key-marker={sigv4.quote(field(text, 'NextKeyMarker'))}"
+            "&upload-id-marker=" +
+            sigv4.quote(field(text, "NextUploadIdMarker")))
 
 
 def files_of(top):
@@ -126,18 +191,31 @@ def all_of(pool, function, rows):
         job.result()
 
 
+def load(path):
+    """(files, objects): what the last call has left."""
+    if not os.path.exists(path):
+        return {}, {}
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def save(path, top, objects):
+    """For the next call."""
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump([{k: v for k, (_, v) in files_of(top).items()}, objects],
+                  file)
+
+
 def sync(client, top, bucket, state_path):
     """Bring a bucket up to date."""
     client.make_bucket(bucket)
-    state = {}
-    if os.path.exists(state_path):
-        with open(state_path, encoding="utf-8") as file:
-            state = json.load(file)
+    state, objects = load(state_path)
     found = files_of(top)
     first, puts, copies = {}, [], []
     for key, (path, identity) in sorted(found.items()):
         if state.get(key) == identity:
             continue
+        objects.pop(key, None)
         if path and identity[0] in first:
             copies.append((bucket, key, first[identity[0]], path))
         else:
@@ -149,13 +227,40 @@ def sync(client, top, bucket, state_path):
         all_of(pool, client.put, puts)
         all_of(pool, client.copy, copies)
         all_of(pool, client.ask, gone)
-    with open(state_path, "w", encoding="utf-8") as file:
-        json.dump({k: v for k, (_, v) in files_of(top).items()}, file)
+    save(state_path, top, objects)
+
+
+def fetch(client, top, bucket, state_path):
+    """Bring a directory up to date."""
+    state, objects = load(state_path)
+    here, there, news = files_of(top), client.objects_of(bucket), []
+    for key, etag in there.items():
+        path = os.path.join(top, key)
+        if key.endswith("/"):
+            os.makedirs(path, exist_ok=True)
+        elif key not in here or objects.get(key) != etag or \
+                state.get(key) != here[key][1]:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            news.append((bucket, key, path))
+    with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+        all_of(pool, client.fetch, news)
+    for key, (path, _) in here.items():
+        if path and key not in there:
+            os.unlink(path)
+    save(state_path, top, there)
+
+
+def uploads(client, bucket):
+    """Print those that are open."""
+    for key, _ in client.uploads_of(bucket):
+        print(key)
 
 
 def drop(client, bucket):
     """Delete all and the bucket. Swift, when it is busy, takes a while until
     it knows what it has."""
+    for key, upload in client.uploads_of(bucket):
+        client.abort(bucket, key, upload)
     for last in (False,) * 20 + (True,):
         with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
             all_of(pool, client.ask, [("DELETE", f"/{bucket}/{key}")
@@ -171,7 +276,8 @@ def drop(client, bucket):
 
 def main():
     client = Client(sys.argv[1])
-    {"sync": sync, "drop": drop}[sys.argv[2]](client, *sys.argv[3:])
+    {"sync": sync, "fetch": fetch, "drop": drop,
+     "uploads": uploads}[sys.argv[2]](client, *sys.argv[3:])
 
 
 if __name__ == "__main__":

@@ -6,4 +6,4 @@
 . "${0%/*}/../functions.sh"
 . "$top_srcdir/tests/s3/run.sh"
 
-run_over rgw-tls
+run_over rgw-tls read-tests

@@ -7,4 +7,4 @@
 . "${0%/*}/../functions.sh"
 . "$top_srcdir/tests/s3/run.sh"
 
-run_over rgw-virtual
+run_over rgw-virtual read-tests

@@ -7,7 +7,8 @@ A rule is a JSON object. Which requests it is for (all that are given):
   op      a pattern, too: "get", "head", "list", "head-bucket", "location",
           "list-buckets", "put", "copy", "delete", "create-upload",
           "upload-part", "upload-part-copy", "complete-upload",
-          "abort-upload", "list-uploads", "list-parts"
+          "abort-upload", "list-uploads", "list-parts", "create-bucket",
+          "delete-bucket"
   bucket, key     a pattern as in fnmatch
   query   a regular expression found in the raw query
   range   true: only requests for a range

@@ -90,6 +90,10 @@ class Request:
             return "list-buckets"
         if self.method == "HEAD" and self.bucket:
             return "head-bucket"
+        if self.method in ("PUT", "DELETE") and self.bucket and \
+                not self.key and not names:
+            return {"PUT": "create-bucket",
+                    "DELETE": "delete-bucket"}[self.method]
         if self.method == "GET" and b"location" in names:
             return "location"
         if self.method == "GET" and b"list-type" in names:
@@ -126,6 +130,14 @@ class State:
         """The Bucket of a folder, which need not be there."""
         return Bucket(os.path.join(self.args.root, name),
                       os.path.join(self.hidden, "buckets", name))
+
+    def drop_bucket(self, name):
+        """Forget an empty one; OSError where it is not empty."""
+        os.rmdir(os.path.join(self.args.root, name))
+        with self.lock:
+            self.buckets.pop(name, None)
+        shutil.rmtree(os.path.join(self.hidden, "buckets", name),
+                      ignore_errors=True)
 
     def make_up(self, name, specs):
         """Objects that no file has."""
@@ -246,7 +258,8 @@ class Connection(socketserver.BaseRequestHandler):
     def serve(self):
         """One request; true if another may follow."""
         lines = self.read_head()
-        request = Request(lines, Body(self.state.scratch),
+        request = Request(lines, Body(self.state.scratch,
+                                      self.state.args.forget),
                           self.state.args.domain)
         entry = self.state.begin(request, self.client_address[1])
         picked = self.state.rules.pick(request)
@@ -442,6 +455,8 @@ def parse_arguments():
     add("--domain", default="s3.localhost",
         help="whose first label is a bucket")
     add("--anonymous", action="store_true", help="serve unsigned requests")
+    add("--forget", action="store_true",
+        help="of bodies above 1 MiB keep only size and sums: zeroes")
     add("--idle", type=float, default=0, metavar="SECONDS",
         help="close connections that are idle for so long")
     add("--keys", metavar="FILE", help="as for PUT /keys; else AWS_*")

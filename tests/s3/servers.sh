@@ -312,3 +312,21 @@ start_swift() {
 	s3_endpoint=http://127.0.0.1:${ports[0]}
 	s3_host_endpoint=http://$s3_domain:${ports[0]}
 }
+
+# start_scripted DIR: the tests' own.
+start_scripted() {
+	local dir=$1 http
+
+	mkdir -p "$dir"/{root,log}
+	AWS_ACCESS_KEY_ID=$s3_access AWS_SECRET_ACCESS_KEY=$s3_secret \
+	start_server "$dir/log/server" \
+		"$PYTHON" "$top_srcdir/tests/s3/server.py" "$dir/root" \
+		--ready "$dir/ready"
+	if ! wait_until 60 test -e "$dir/ready"; then
+		no_server "the scripted server does not start" "$dir"
+		return
+	fi
+	http=$(sed -n 's/^http=//p' "$dir/ready")
+	s3_endpoint=http://127.0.0.1:$http
+	s3_host_endpoint=http://$s3_domain:$http
+}

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the vmiefs authors
 #
-# VMIEFS_TEST_STORE=rgw|rgw-tls|rgw-virtual|swift: tests that mount a directory
-# mount a bucket with the same objects instead. Sourced by functions.sh, some
-# of whose functions it replaces. A server is started unless there is one whose
-# address is in VMIEFS_TEST_SERVER: "ENDPOINT HOST-ENDPOINT TLS-ENDPOINT CA",
-# as servers.sh calls them, "-" for what there is none of.
+# VMIEFS_TEST_STORE=rgw|rgw-tls|rgw-virtual|swift|scripted: tests that mount a
+# directory mount a bucket with the same objects instead. Sourced by
+# functions.sh, some of whose functions it replaces. A server is started unless
+# there is one whose address is in VMIEFS_TEST_SERVER: "ENDPOINT HOST-ENDPOINT
+# TLS-ENDPOINT CA", as servers.sh calls them, "-" for what there is none of.
+# Tests in Python find it there: tests/fs/stores.py.
 #
 # VMIEFS_TEST_LEVEL=debug sets what mounts log. At the end of each nothing
 # that can be seen of it holds a secret.
@@ -15,6 +16,7 @@
 
 need setpriv
 published=0
+mkdir -p "$tmp/scratch"
 
 # A directory in memory where that has room, with the servers' data.
 server_dir() {
@@ -40,6 +42,8 @@ start_store_server() {
 		/usr/bin/python3 -c 'import swift' 2>/dev/null ||
 			skip_all "python3-swift is missing"
 		what=start_swift ;;
+	scripted)
+		what=start_scripted ;;
 	*)
 		echo "VMIEFS_TEST_STORE=$VMIEFS_TEST_STORE is unknown" >&2
 		exit 99 ;;
@@ -77,19 +81,25 @@ sync_bucket() {
 	put sync "$1" "$2" "$state"
 }
 
+# fetch_bucket DIR BUCKET: the other way round.
+fetch_bucket() {
+	put fetch "$1" "$2" "$tmp/state-$2"
+}
+
 # What store_changed() has to know of a published directory.
 declare -A bucket_of
 
-sync_directory() {
-	local dir=$1 folder
+# each_bucket FUNCTION DIR: call it for each of a published directory.
+each_bucket() {
+	local function=$1 dir=$2 folder
 
 	if [ "${bucket_of[$dir]}" != service ]; then
-		sync_bucket "$dir" "${bucket_of[$dir]}"
+		$function "$dir" "${bucket_of[$dir]}"
 		return
 	fi
 	for folder in "$dir"/*/; do
 		folder=${folder%/}
-		[ -L "$folder" ] || sync_bucket "$folder" "${folder##*/}" ||
+		[ -L "$folder" ] || $function "$folder" "${folder##*/}" ||
 			return
 	done
 }
@@ -98,8 +108,10 @@ publish_store() {
 	local dir=$1 word
 	shift
 
-	bucket_of[$dir]=vmiefs-test-$$-$((++published))
-	store_options=("${server_options[@]}" --log "$tmp/log-$published")
+	# What was mounted before is the same bucket.
+	: "$((++published))" "${bucket_of[$dir]:=vmiefs-test-$$-$published}"
+	store_options=("${server_options[@]}" -o "scratch=$tmp/scratch"
+		--log "$tmp/log-$published")
 	for word; do
 		if [ "$word" = service ]; then
 			bucket_of[$dir]=service
@@ -108,12 +120,16 @@ publish_store() {
 			store_options+=("$word")
 		fi
 	done
-	sync_directory "$dir" || return
+	each_bucket sync_bucket "$dir" || return
 	store_source=s3://${bucket_of[$dir]#service}
 }
 
 store_changed() {
-	sync_directory "$1"
+	each_bucket sync_bucket "$1"
+}
+
+fetch_store() {
+	each_bucket fetch_bucket "$1"
 }
 
 after_mounting() {

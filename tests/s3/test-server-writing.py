@@ -369,6 +369,38 @@ def check_refresh(client, root):
            headers["etag"] != f'"{md5(b"written")}"', "changed from outside")
 
 
+def check_buckets(client):
+    """They come and go."""
+    tap.same(client.put("/new-bucket"), (200, ""), "a new bucket")
+    tap.same(client.put("/New_Bucket"), (400, "InvalidBucketName"),
+             "whose name has to be one")
+    client.put("/new-bucket/a", b"x")
+    tap.same(client.delete("/new-bucket"), (409, "BucketNotEmpty"),
+             "it goes when it is empty")
+    client.delete("/new-bucket/a")
+    tap.same((client.delete("/new-bucket"),
+              client.code("/new-bucket", method="HEAD")[0]),
+             ((204, ""), 404), "and then it does")
+
+
+def check_forgetting(root):
+    """A server without room keeps sizes and sums."""
+    with Server(root, "--forget") as server:
+        client = Client(server)
+        data = os.urandom(6 * MIB)
+        name = client.begin("/one/large")
+        parts = [(n, client.part("/one/large", name, n, data)[1]["etag"])
+                 for n in (1, 2)]
+        tap.same(parts[0][1], f'"{md5(data)}"', "forgotten, but for its MD5")
+        tap.same(client.complete("/one/large", name, parts)[0], 200,
+                 "an upload of such")
+        status = os.stat(os.path.join(root, "one/large"))
+        tap.same((status.st_size, status.st_blocks), (12 * MIB, 0),
+                 "its size is known")
+        client.put("/one/small", b"abc")
+        tap.same(client.get("/one/small")[2], b"abc", "small ones are kept")
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix="vmiefs-test.") as top:
         root = os.path.join(top, "root")
@@ -385,6 +417,8 @@ def main():
             check_listing(client)
             check_rules(client)
             check_refresh(client, root)
+            check_buckets(client)
+        check_forgetting(root)
     return tap.done()
 
 

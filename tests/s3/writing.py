@@ -5,6 +5,7 @@ API reference has them."""
 
 import contextlib
 import hashlib
+import os
 import re
 import secrets
 import urllib.parse
@@ -448,6 +449,21 @@ def list_parts(state, bucket, request, picked):
              f"<ETag>&quot;{p.md5}&quot;</ETag><Size>{p.size}</Size></Part>"
              for p in found]
     return {}, document("ListPartsResult", "".join(rows))
+
+
+def create_bucket(state, request):
+    """CreateBucket; the one that makes it owns it."""
+    if not re.fullmatch("[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", request.bucket):
+        refuse(400, "InvalidBucketName", "The specified bucket is not valid.")
+    os.makedirs(os.path.join(state.args.root, request.bucket), exist_ok=True)
+
+
+def delete_bucket(state, request):
+    """DeleteBucket."""
+    if state.bucket(request.bucket).keys():
+        refuse(409, "BucketNotEmpty", "The bucket you tried to delete is not "
+               "empty", BucketName=request.bucket)
+    state.drop_bucket(request.bucket)
 
 
 OPS = {"put": put_object, "copy": copy_object, "delete": delete_object,
