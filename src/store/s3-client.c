@@ -371,9 +371,12 @@ static unsigned int time_left(unsigned int most)
 
 static unsigned int time_for_try(const struct s3_request *request)
 {
-	unsigned int left = time_left(request->timeout_ms ?
-				      request->timeout_ms : TIMEOUT_MS);
+	unsigned int most = request->timeout_ms ? request->timeout_ms :
+						  TIMEOUT_MS;
+	unsigned int left = time_left(most);
 
+	if (request->may_outlast)
+		return most;
 	return left ? left : 1;
 }
 

@@ -123,6 +123,8 @@ struct s3_request {
 	int body_file;
 	const char *payload_hash;   /* of the body, in hex, or SIGV4_UNSIGNED;
 				     * NULL: there is no body */
+	bool may_outlast;           /* a try that began before the deadline
+				     * of retrier.h may end behind it */
 	bool may_fail_late;         /* an <Error> in an answer of 200 is one */
 	/* Of s3_send_again(), which calls it for each 2xx answer: -1 with err
 	 * set makes a failure of it, worth another try if its kind is. */

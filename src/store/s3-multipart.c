@@ -402,6 +402,7 @@ static int send_complete(const struct s3_upload *upload,
 		.text = &text,
 		.timeout_ms = THINK_MS,
 		.answer_ms = THINK_MS,
+		.may_outlast = true,
 		.may_fail_late = true,
 		.cancelled = upload->cancelled,
 	};

@@ -15,8 +15,12 @@
 #include "store/retrier.h"
 #include "store/s3-send.h"
 
-#define SLOWEST_BYTES_PER_MS 256 /* KiB/s, nearly */
-#define TRY_MS               60000
+/* Some parts share a line, and one that is slow moves all the same; what does
+ * not move is ended by the HTTP client, as a stall. Nobody has to wait longer
+ * for a server that does not answer because bodies may take long. */
+#define SLOW_BYTES_PER_MS  8   /* KiB/s, nearly: for a try that moves */
+#define USUAL_BYTES_PER_MS 256 /* for the time in which tries begin */
+#define TRY_MS             60000
 
 struct send_call {
 	struct retry_call retry;
@@ -52,7 +56,7 @@ int s3_send_again(struct s3_bucket *bucket, enum s3_call_kind kind,
 {
 	struct retrier *retrier = s3_client_retrier(bucket->client);
 	uint64_t timeout_ms = retrier_options(retrier)->timeout_ms;
-	uint64_t body_ms = bytes_of(request) / SLOWEST_BYTES_PER_MS;
+	uint64_t bytes = bytes_of(request);
 	struct s3_request timed = *request;
 	struct send_call call = {
 		.retry = {
@@ -62,7 +66,8 @@ int s3_send_again(struct s3_bucket *bucket, enum s3_call_kind kind,
 			.key = request->key,
 			.attempts = UINT_MAX,
 			.timeout_ms = request->within_ms ? request->within_ms :
-				(unsigned int)min_u64(2 * timeout_ms + body_ms,
+				(unsigned int)min_u64(2 * timeout_ms + bytes /
+						      USUAL_BYTES_PER_MS,
 						      UINT_MAX),
 			.cancelled = request->cancelled,
 		},
@@ -72,9 +77,11 @@ int s3_send_again(struct s3_bucket *bucket, enum s3_call_kind kind,
 	};
 	int ret;
 
-	if (!timed.timeout_ms)
-		timed.timeout_ms = (unsigned int)min_u64(TRY_MS + body_ms,
-							 UINT_MAX);
+	if (!timed.timeout_ms && bytes) {
+		timed.may_outlast = true;
+		timed.timeout_ms = (unsigned int)min_u64(
+			TRY_MS + bytes / SLOW_BYTES_PER_MS, UINT_MAX);
+	}
 	memset(response, 0, sizeof(*response));
 	ret = retrier_run(retrier, &call.retry, err);
 	if (request->tries)

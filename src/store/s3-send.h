@@ -12,8 +12,9 @@
 #include "store/sigv4.h"
 
 /* As s3_send(), tried again where that is worth it: until twice the mount's
- * timeout has passed, and what the body takes at 256 KiB/s. Who is asked to
- * wait for a minute, as servers are that start anew, waits. What failed at
+ * timeout has passed, and what the body takes at 256 KiB/s. A try with a body
+ * that has begun by then may take longer, as long as it moves. So a server that
+ * starts anew is waited for. What failed at
  * last has err->remote.attempts. */
 int s3_send_again(struct s3_bucket *bucket, enum s3_call_kind kind,
 		  const struct s3_request *request,

@@ -51,6 +51,8 @@ CASES = (
     ("the answer to a PUT is lost", SMALL, [lost("put", count=2)], "whole"),
     ("a PUT is done, and says 503", SMALL,
      [reply(503, "InternalError", op="put", work=True)], "whole"),
+    ("a PUT is slow", SMALL, [{"do": "uprate", "bps": 250, "op": "put"}],
+     "whole"),
     ("a PUT breaks off", SMALL, [{"do": "reset", "at": "read", "op": "put",
                                   "count": 3}], "whole"),
     ("a bad digest of a PUT", SMALL, [reply(400, "BadDigest", op="put")],
@@ -180,7 +182,8 @@ class Tests:
         key = f"case-{number}"
         self.server.reset()
         self.server.rules(*rules)
-        with self.cat("timeout=20000") as cat:
+        limit = 1000 if name == "a PUT is slow" else 20000
+        with self.cat(f"timeout={limit}") as cat:
             answer = cat.ask("put", key, path, "new", number % 2)
         self.server.rules()
         if want == "whole":
