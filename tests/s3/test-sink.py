@@ -6,6 +6,7 @@ takes, and what comes of each fault. Whatever happens, the object is whole or
 absent, the answer says which, and no upload is left."""
 
 import hashlib
+import json
 import os
 import random
 import sys
@@ -17,7 +18,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 # pylint: disable=wrong-import-position
 import tap  # noqa: E402
 from cat import Cat  # noqa: E402
-from control import Server  # noqa: E402
+from control import KEYS, Server  # noqa: E402
 
 MIB = 1 << 20
 SMALL, LARGE = 1000, 20 * MIB + 1  # parts of 8 MiB: 3
@@ -206,7 +207,7 @@ class Tests:
                 8 * MIB + 1: 2, 16 * MIB: 2, 40 * MIB: 5}
         for size, parts in want.items():
             path, md5 = self.file(size)
-            for head in {0, min(size, 4097)}:
+            for head in sorted({0, min(size, 4097)}):
                 self.server.reset()
                 with self.cat() as cat:
                     answer = cat.ask("put", f"s/{size}-{head}", path, "new",
@@ -369,6 +370,31 @@ class Tests:
         with self.cat(f"size={1 << 40}", f"scratch={self.scratch}") as cat:
             tap.ok(cat.ask("put", "huge", path).ok, "scratch space helps")
 
+    def check_keys(self):
+        """Keys that end while parts go are renewed, and the upload goes on."""
+        path, md5 = self.file(LARGE)
+        runs = os.path.join(self.scratch, "runs")
+        config = os.path.join(self.scratch, "config")
+        keys = json.dumps({"Version": 1, "AccessKeyId": KEYS["access"],
+                           "SecretAccessKey": KEYS["secret"]})
+        with open(os.path.join(self.scratch, "print"), "w",
+                  encoding="utf-8") as file:
+            file.write(f"#!/bin/sh\necho run >>{runs}\necho '{keys}'\n")
+        os.chmod(file.name, 0o700)
+        with open(config, "w", encoding="utf-8") as file:
+            print(f"[profile p]\ncredential_process = {self.scratch}/print",
+                  file=file)
+        self.server.reset()
+        self.server.rules(reply(400, "ExpiredToken", op="upload-part"),
+                          reply(400, "ExpiredToken", op="complete-upload"))
+        with Cat("s3://vms", f"endpoint={self.server.url()}", MEMORY,
+                 "profile=p", AWS_CONFIG_FILE=config) as cat:
+            answer = cat.ask("put", "keys", path)
+        tap.ok(answer.ok and self.stored("keys") == md5,
+               "keys that have expired", f"{answer}")
+        with open(runs, encoding="utf-8") as file:
+            tap.same(file.read(), "run\n" * 3, "were renewed twice")
+
     def check_down(self):
         """The server goes away while parts go, and comes back."""
         path, md5 = self.file(LARGE)
@@ -406,6 +432,7 @@ def main():
             tests.check_replacing()
             tests.check_race()
             tests.check_refused()
+            tests.check_keys()
             tests.check_down()
     return tap.done()
 

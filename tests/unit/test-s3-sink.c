@@ -29,6 +29,8 @@ struct world {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	bool holds_parts;     /* it does not answer to them */
+	bool is_busy;         /* it wants none for a minute */
+	unsigned int refused; /* then */
 	unsigned int parts;   /* on their way */
 	unsigned int parts_max, begun, completed, aborted;
 	uint64_t bytes;       /* of parts and small objects */
@@ -109,10 +111,15 @@ static bool serve_head(struct world *w, struct script_connection *c)
 
 static bool serve_request(struct world *w, struct script_connection *c)
 {
-	if (strstr(c->request, "?partNumber="))
+	if (strstr(c->request, "?partNumber=") && !w->is_busy)
 		return serve_part(w, c);
 	if (!script_hear_body(c))
 		return false;
+	if (strstr(c->request, "?partNumber=")) {
+		change(w, &w->refused, 1);
+		return script_say(c, "HTTP/1.1 503 Busy\r\nRetry-After: 60\r\n"
+				  "Content-Length: 0\r\n\r\n");
+	}
 	if (!strncmp(c->request, "HEAD", 4))
 		return serve_head(w, c);
 	if (strstr(c->request, "?uploads=")) {
@@ -347,6 +354,30 @@ static void test_cancel(void)
 	}
 }
 
+/* A server that asks to wait does not hold up who gives up. */
+static void test_cancel_pause(void)
+{
+	struct writer_thread t;
+	struct sink *sink;
+	struct world w;
+	uint64_t begun;
+
+	world_begin(&w, 24 * MIB);
+	w.is_busy = true;
+	succeeds(make(&w, &sink, 0), &err, "a sink");
+	start_writer(&t, sink, 100 * MIB);
+	wait_for(&w, &w.refused, 2);
+	begun = now_ms();
+	sink_cancel(sink);
+	pthread_join(t.thread, NULL);
+	sink_discard(sink);
+	ok(t.ret && t.err.kind == ERR_CANCELLED, "is cancelled: %s",
+	   t.err.text);
+	ok(now_ms() - begun < SOON_MS, "soon");
+	is_u64(w.refused, 2, "nothing was sent again");
+	world_end(&w);
+}
+
 /* A writer that gives up without a word. */
 static void test_discard(void)
 {
@@ -449,6 +480,7 @@ int main(void)
 	test_bounded();
 	test_crowd();
 	test_cancel();
+	test_cancel_pause();
 	test_discard();
 	test_store_cancel();
 	test_spooled();
