@@ -180,6 +180,9 @@ static int http_on_connected(void *arg, char *ip, char *local_ip, int port,
 {
 	struct transfer *t = arg;
 
+	/* libcurl, too, repeats what it lost with a pooled connection. */
+	if (t->is_sending)
+		t->response->is_repeated = true;
 	t->is_sending = true;
 	t->slot_ns = t->good_ns = http_now_ns();
 	t->slot_bytes = 0;

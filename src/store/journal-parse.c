@@ -128,6 +128,8 @@ static void know(struct journal_intent *intent, const json_t *line)
 	}
 	intent->is_sure = intent->id &&
 			  !json_is_true(json_object_get(line, "unsure"));
+	if (when < intent->since_s)
+		when = intent->since_s;
 	if (when < intent->until_s)
 		intent->until_s = when;
 }

@@ -418,6 +418,9 @@ void journal_end(struct journal *journal, uint64_t number, bool is_left)
 
 	if (!entry)
 		return;
+	/* It is over, but a second one may be there. */
+	if (entry->intent.id && !entry->intent.is_sure)
+		is_left = true;
 	if (!is_left) {
 		journal_strike_out(journal, entry);
 		return;

@@ -67,7 +67,8 @@ int journal_begin(struct journal *journal, uint64_t *number,
 void journal_know(struct journal *journal, uint64_t number, const char *id,
 		  bool is_sure, int64_t now_s);
 
-/* It is over, or (is_left) was given up although it may be there. Only the
+/* It is over, or (is_left) was given up although it may be there; then, and
+ * where it is not sure that there was but one, a sweep sees to it. Only the
  * first of these calls counts. */
 void journal_end(struct journal *journal, uint64_t number, bool is_left);
 

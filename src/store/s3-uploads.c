@@ -2,7 +2,8 @@
  * Copyright the vmiefs authors
  *
  * What there is of multipart uploads: their lists, and those of their parts,
- * page by page. Keys come percent-encoded, as in s3-list.c. */
+ * page by page. Keys come as they are, where XML can have them; radosgw 16.2,
+ * when asked for percent-encoded ones, sends them without saying so. */
 #include "config.h"
 
 #include <stdlib.h>
@@ -24,7 +25,7 @@ struct list {
 	struct s3_bucket *bucket;
 	const char *key, *root;
 	const atomic_bool *cancelled;
-	bool is_encoded;
+	bool asks_encoded, is_encoded;
 	bool has_more;
 };
 
@@ -117,11 +118,13 @@ static int tell_uploads(const struct list *list, const xmlNode *root,
 	return 0;
 }
 
-static void uploads_query(struct strbuf *out, const char *prefix,
-			  const char *key_marker, const char *id_marker)
+static void uploads_query(struct strbuf *out, bool asks_encoded,
+			  const char *prefix, const char *key_marker,
+			  const char *id_marker)
 {
 	/* In the order that signatures want. */
-	strbuf_puts(out, "encoding-type=url&");
+	if (asks_encoded)
+		strbuf_puts(out, "encoding-type=url&");
 	if (key_marker) {
 		strbuf_puts(out, "key-marker=");
 		uri_encode(out, key_marker, false);
@@ -142,14 +145,24 @@ static int page_of_uploads(struct list *list, const char *prefix,
 			   s3_pending_fn *fn, void *arg, struct error *err)
 {
 	struct strbuf query = { .max = QUERY_MAX };
+	struct error why = { 0 };
 	const xmlNode *root;
 	xmlDoc *doc = NULL;
 	int ret;
 
-	uploads_query(&query, prefix, *key_marker, *id_marker);
-	ret = query.failed ? error_nomem(err) :
-	      get_page(list, query.data, &doc, err);
+	uploads_query(&query, list->asks_encoded, prefix, *key_marker,
+		      *id_marker);
+	ret = query.failed ? error_nomem(&why) :
+	      get_page(list, query.data, &doc, &why);
 	strbuf_free(&query);
+	if (ret && why.kind == ERR_CORRUPT && !list->asks_encoded) {
+		/* XML has no control characters, which keys may have. */
+		list->asks_encoded = true;
+		return page_of_uploads(list, prefix, key_marker, id_marker, fn,
+				       arg, err);
+	}
+	if (ret && err)
+		*err = why;
 	if (ret)
 		return -1;
 	root = xmlDocGetRootElement(doc);

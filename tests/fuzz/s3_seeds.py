@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the vmiefs authors
-"""Seeds of what S3 servers send, and of URLs."""
+"""Seeds of what S3 servers send, of URLs, and of journals of uploads."""
 
 OBJECT = ("<Contents><Key>vms/d%2B1</Key><LastModified>"
           "2026-11-20T19:24:22.472Z</LastModified><ETag>&quot;25ed&quot;"
@@ -27,6 +27,17 @@ URLS = ("s3://", "s3://bucket/pre/fix/", "s3://arn:aws:s3:x",
         "https://user:secret@host/x", "http://127.0.0.1:8340/base",
         "https://[::1]:443/a%2Fb.vmdk?X-Amz-Signature=x#y", "//host/x",
         "/x", "http://2130706433/x", "https://x.localhost/..%2f")
+BEGIN = ('{"begin":%d,"server":"https://s3.example.org","bucket":"bucket",'
+         '"key":"vms/a%%20b","time":1763721000,"within":120}\n')
+JOURNALS = {
+    "begun": BEGIN % 1,
+    "known": BEGIN % 1 + '{"id":1,"upload":"2~x/+=","time":1763721001}\n',
+    "unsure": BEGIN % 7 + '{"id":7,"upload":"x","time":1,"unsure":true}\n'
+              '{"left":7}\n',
+    "ended": BEGIN % 1 + BEGIN % 2 + BEGIN % 3 + '{"end":2}\n{"end":1}\n',
+    "torn": BEGIN % 1 + '{"id":1,"uplo',
+    "mended": BEGIN % 1 + '{"id":1,"uplo\n{"end":1}\n',
+}
 # The first byte picks the status from the table of fuzz-http-fields.c.
 ANSWERS = {
     "range": ("1", "Content-Range: bytes 100-199/1000", 'ETag: "abc-7"',
@@ -62,7 +73,10 @@ def seeds(target):
         for name in ANSWERS:
             yield name, answer_seed(name)
         return
-    if target == "fuzz-s3-list":
+    if target == "fuzz-journal":
+        for name, text in JOURNALS.items():
+            yield name, text.encode()
+    elif target == "fuzz-s3-list":
         for name, text in PAGES.items():
             yield name, text.encode()
     else:

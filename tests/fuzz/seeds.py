@@ -85,6 +85,7 @@ TARGETS = {
     "fuzz-guest": "guest_seeds",
     "fuzz-gzip": "ova_seeds",
     "fuzz-http-fields": "s3_seeds",
+    "fuzz-journal": "s3_seeds",
     "fuzz-keys": "credential_seeds",
     "fuzz-manifest": "ova_seeds",
     "fuzz-ovf": "ova_seeds",

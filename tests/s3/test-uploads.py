@@ -230,6 +230,22 @@ def check_given_up(place):
         place.server.rules()
 
 
+def check_lost_answer(place):
+    """The answer to the first request is lost, and so is the upload that it
+    began: the mount that began it finds it."""
+    place.server.rules({"do": "reset", "op": "create-upload",
+                        "at": "request"})
+    with place.mount() as mount:
+        file = write_some(mount, "twice")
+        wait_for(lambda: len(place.ids()) == 2, "two uploads were begun")
+        file.close()
+        wait_for(lambda: not place.ids(), "none is left")
+        tap.same(os.path.getsize(mount.path("objects/twice")), 40 * MIB,
+                 "the object is whole")
+    for name in place.journals():
+        os.unlink(os.path.join(place.scratch, name))
+
+
 def check_torn(place):
     """A journal with a torn end, and what is none."""
     name = Client(place.server).begin("/one/torn")
@@ -263,6 +279,7 @@ def main():
             check_living(place)
             check_down(place)
             check_given_up(place)
+            check_lost_answer(place)
             check_torn(place)
     return tap.done()
 

@@ -262,6 +262,8 @@ static void test_nonsense(void)
 		{ LINE("1", "a") "{\"id\":1,\"upload\":\"x\",\"time\":99}\n"
 		  "{\"id\":1,\"upload\":\"y\",\"time\":7}\n",
 		  "s bkt a x 5-11;" },
+		{ LINE("1", "a") "{\"id\":1,\"upload\":\"x\",\"time\":2}\n",
+		  "s bkt a x 5-5;" },
 		{ LINE("1", "a") "{\"end\":1}\n" LINE("1", "c"),
 		  "s bkt c ?~ 5-11;" },
 		{ "{\"begin\":1,\"server\":\"s\",\"bucket\":\"../x\","
@@ -347,6 +349,24 @@ static void test_left(void)
 	journal_free(journal);
 }
 
+/* Where there may have been two of them, the end of one is not all. */
+static void test_unsure(void)
+{
+	struct sweep sweep = { .seen.max = 1 << 16, .verdict = JOURNAL_DONE };
+	struct journal *journal = new_journal();
+	uint64_t sure = begin(journal, "sure"), unsure = begin(journal, "two");
+
+	journal_know(journal, sure, "S", true, 1001);
+	journal_know(journal, unsure, "U", false, 999);
+	journal_end(journal, sure, false);
+	journal_end(journal, unsure, false);
+	ok(!sweep_is(journal, &sweep, SERVER " bucket two U~ 1000-1000;"),
+	   "looked for");
+	ok(!sweep_is(journal, &sweep, ""), "once");
+	journal_free(journal);
+	is_u64(count_files(), 0, "files");
+}
+
 /* It does not grow for ever, whether or not something is always open. */
 static void test_compact(void)
 {
@@ -413,6 +433,7 @@ int main(void)
 	test_nonsense();
 	test_not_ours();
 	test_left();
+	test_unsure();
 	test_compact();
 	test_no_room();
 	ok(!rmdir(top), "nothing is left");
