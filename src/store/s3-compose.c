@@ -21,6 +21,7 @@
 #include "store/s3-change.h"
 #include "store/s3-compose.h"
 #include "store/s3-copy.h"
+#include "store/s3-describe.h"
 #include "store/s3-internal.h"
 #include "store/s3-parallel.h"
 #include "store/s3-target.h"
@@ -333,13 +334,45 @@ static int check_source(void *arg, size_t i, struct error *err)
 
 /* The object of parts. */
 
+/* Is it a copy of one object? */
+static bool is_whole(const struct copying *c)
+{
+	const struct store_piece *first = first_piece(c);
+	uint64_t at = 0;
+
+	for (size_t i = 0; i < c->plan.piece_count; i++) {
+		const struct store_piece *piece = &c->plan.pieces[i];
+
+		if (!piece->length)
+			continue;
+		if (piece->data || piece->offset != at ||
+		    strcmp(piece->key, first->key) != 0)
+			return false;
+		at += piece->length;
+	}
+	return !first->data && at == first->info->size;
+}
+
 static int begin(void *arg, size_t i, struct error *err)
 {
 	struct copying *c = arg;
+	char *lines[S3_HEADERS_MAX + 1] = { NULL };
+	char key[S3_KEY_SIZE];
+	int ret = 0;
 
 	if (s3_target_ask(&c->target, err))
 		return -1;
-	return s3_upload_begin(&c->upload, NULL, err);
+	c->upload.is_copy = is_whole(c);
+	if (c->upload.is_copy &&
+	    (s3_full_key(c->store, first_piece(c)->key, key, err) ||
+	     s3_describe(&c->store->bucket, key, &c->parallel.stop, lines,
+			 err)))
+		ret = blame(first_piece(c), err);
+	if (!ret)
+		ret = s3_upload_begin(&c->upload, (const char *const *)lines,
+				      err);
+	s3_describe_free(lines);
+	return ret;
 }
 
 static int send_complete(void *arg, const char *condition, struct error *err)
@@ -492,17 +525,22 @@ static int read_range(struct store *store, struct compose *compose,
 }
 
 /* CopyObject is one step: where the server does not care whether the source
- * is still the same, what it replaced could not be had back. And radosgw (16)
- * decodes the name of a part's source twice. */
+ * is still the same, what it replaced could not be had back. No object is
+ * copied to itself so. And radosgw (16) decodes the name of a part's source
+ * twice. */
 static int make_plan(struct copying *c, struct error *err)
 {
+	const struct compose *compose = c->compose;
 	struct copy_limits limits = s3_copy_limits;
 
 	if (!s3_client_is_aws(c->store->bucket.client)) {
 		limits.odd = "%";
 		limits.whole_max = c->args->replace ? 0 : limits.whole_max;
 	}
-	return copy_plan_make(&c->plan, c->compose->pieces, c->compose->count,
+	if (compose->count && compose->pieces->key &&
+	    !strcmp(compose->pieces->key, c->store_key))
+		limits.whole_max = 0;
+	return copy_plan_make(&c->plan, compose->pieces, compose->count,
 			      &limits, err);
 }
 

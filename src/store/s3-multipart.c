@@ -64,8 +64,8 @@ static int load(xmlDoc **out, const struct strbuf *text, const char *root,
 /* All headers of a request that makes an object: a first one (or NULL), the
  * client's, and more. */
 static void collect_headers(const char *lines[LINES_MAX],
-			    const struct s3_bucket *bucket, const char *first,
-			    const char *const *more)
+			    const struct s3_bucket *bucket, bool is_copy,
+			    const char *first, const char *const *more)
 {
 	const struct s3_headers *own = s3_client_headers(bucket->client);
 	size_t n = 0, most;
@@ -73,7 +73,8 @@ static void collect_headers(const char *lines[LINES_MAX],
 	if (first)
 		lines[n++] = first;
 	for (size_t i = 0; own->lines[i]; i++)
-		lines[n++] = own->lines[i];
+		if (!is_copy || i < own->for_copies)
+			lines[n++] = own->lines[i];
 	most = n + S3_HEADERS_MAX;
 	for (; more && *more && n < most; more++)
 		lines[n++] = *more;
@@ -129,7 +130,8 @@ int s3_upload_begin(struct s3_upload *upload, const char *const *headers,
 	int ret;
 
 	upload->id[0] = '\0';
-	collect_headers(lines, upload->bucket, NULL, headers);
+	collect_headers(lines, upload->bucket, upload->is_copy, NULL,
+			headers);
 	if (s3_intent_begin(upload, err))
 		return -1;
 	ret = s3_send_again(upload->bucket, S3_CALL_CREATE, &request,
@@ -263,7 +265,7 @@ int s3_put(struct s3_bucket *bucket, const char *key,
 	int ret;
 
 	md5_header(payload, md5, sizeof(md5));
-	collect_headers(lines, bucket, md5, headers);
+	collect_headers(lines, bucket, false, md5, headers);
 	expect(&expected, bucket, payload);
 	ret = s3_send_again(bucket, S3_CALL_PUT, &request, &response, &why);
 	if (ret && response.is_repeated)

@@ -21,7 +21,7 @@
 #define S3_OBJECT_MAX    (5ull << 40)
 #define S3_UPLOAD_ID_MAX 1024         /* with the NUL */
 #define S3_MD5_BYTES     16
-#define S3_HEADERS_MAX   (S3_METADATA_MAX + 2) /* of who makes an object */
+#define S3_HEADERS_MAX   12           /* of who makes an object */
 
 /* One upload. Texts are borrowed from whoever has it. */
 struct s3_upload {
@@ -31,6 +31,8 @@ struct s3_upload {
 	const atomic_bool *cancelled; /* ends all but abort; or NULL */
 	int64_t begun_ns;          /* by the server's clock; set by begin */
 	uint64_t intent;           /* in the journal; set by begin */
+	bool is_copy;              /* of one object, by whose headers it is
+				    * begun: not by the client's for new ones */
 };
 
 /* CreateMultipartUpload. headers (NULL-ended, or NULL) say what the object is

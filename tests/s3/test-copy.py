@@ -284,6 +284,25 @@ class Tests:
         tap.same(self.server.log(signed="Signature*"), [],
                  "every signature was right")
 
+    def check_metadata(self):
+        """A copy is like its source, by one request or in parts."""
+        client = Client(self.server)
+        want = {"content-type": "application/x-disk", "cache-control":
+                "no-store", "x-amz-meta-a": "1", "x-amz-meta-b": "two words"}
+        client.put("/vms/described", A, want)
+        with self.cat("content-type=text/plain") as cat:
+            for how in ("new", "any"):
+                answer = cat.ask("compose", "like-it", how,
+                                 f"described:0:{len(A)}")
+                tap.ok(answer.ok, f"copied as {how}", f"{answer}")
+                headers = client.get("/vms/like-it", "", "HEAD")[1]
+                tap.same({name: headers[name] for name in want}, want,
+                         "it is like its source")
+            cat.ask("compose", "not-it", "new", f"described:1:{len(A) - 1}")
+            headers = client.get("/vms/not-it", "", "HEAD")[1]
+            tap.same((headers["content-type"], headers["x-amz-meta-a"]),
+                     ("text/plain", None), "a part of it is something else")
+
     def check_replacing(self):
         """New, any, and the one that is known, in each kind of server."""
         for rule in ([], [IGNORED], [UNKNOWN]):
@@ -420,6 +439,7 @@ def main():
         with tests.server:
             tests.check_requests()
             tests.check_cases()
+            tests.check_metadata()
             tests.check_replacing()
             tests.check_removing()
             tests.check_renaming()
