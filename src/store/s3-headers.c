@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/strbuf.h"
 #include "store/s3-headers.h"
 
 #define VALUE_MAX 2048 /* bytes of a value */
@@ -154,6 +155,24 @@ void s3_headers_free(struct s3_headers *headers)
 	for (size_t i = 0; i < S3_OBJECT_HEADERS; i++)
 		free(headers->lines[i]);
 	memset(headers, 0, sizeof(*headers));
+}
+
+/* Not for a condition that does not hold, nor for what is passing. */
+void s3_headers_blame(const struct s3_headers *headers, struct error *err)
+{
+	int status = err->remote.http_status;
+	struct strbuf text = { .max = sizeof(err->text) / 2 };
+
+	if (!headers->lines[0] ||
+	    (status != 400 && status != 403 && status != 501))
+		return;
+	for (size_t i = 0; headers->lines[i]; i++)
+		strbuf_printf(&text, "%s%s", i ? ", " : "",
+			      headers->lines[i]);
+	if (!text.failed)
+		error_prefix(err, "with the options for new objects (%s)",
+			     text.data);
+	strbuf_free(&text);
 }
 
 int s3_metadata(char *lines[S3_METADATA_MAX + 1], const char *const *items,

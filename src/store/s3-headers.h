@@ -29,6 +29,9 @@ int s3_headers_init(struct s3_headers *headers,
 		    struct error *err);
 void s3_headers_free(struct s3_headers *headers);
 
+/* A request with them was refused: where they may be why, say what they are. */
+void s3_headers_blame(const struct s3_headers *headers, struct error *err);
+
 /* Headers for the metadata of one object: items ("format=vmdk") are NULL-ended;
  * lines get room for S3_METADATA_MAX and a NULL. Those that no header can have
  * are left out. */

@@ -144,6 +144,7 @@ int s3_upload_begin(struct s3_upload *upload, const char *const *headers,
 		return 0;
 	}
 	s3_intent_fail(upload, tries, &why);
+	s3_headers_blame(s3_client_headers(upload->bucket->client), &why);
 	if (err)
 		*err = why;
 	return -1;
@@ -275,6 +276,7 @@ int s3_put(struct s3_bucket *bucket, const char *key,
 		return s3_verify(bucket, key, &expected, info, err);
 	if (!s3_find_lost(bucket, key, &expected, info, &why))
 		return 0;
+	s3_headers_blame(s3_client_headers(bucket->client), &why);
 	if (err)
 		*err = why;
 	return -1;

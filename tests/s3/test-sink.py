@@ -263,6 +263,12 @@ class Tests:
             tap.same([sent.get("x-amz-server-side-encryption" + n) for n in
                       ("", "-aws-kms-key-id")],
                      ["aws:kms", "arn:aws:kms:x:1:key/2"], "of KMS")
+        with self.cat("storage-class=NOPE") as cat:
+            for size in (SMALL, LARGE):
+                answer = cat.ask("put", "nope", self.file(size)[0])
+                tap.ok(not answer.ok and "(x-amz-storage-class: NOPE)" in
+                       answer.text, "a class that the server does not have",
+                       f"{answer}")
         for word, part in (("sse=c", "SSE-C"), ("sse=x", "s3 or kms"),
                            ("acl=a b", "letters"), ("tags=a b", "a=1&b=2"),
                            ("content-type=ü", "ASCII"),
