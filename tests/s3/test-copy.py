@@ -284,6 +284,20 @@ class Tests:
         tap.same(self.server.log(signed="Signature*"), [],
                  "every signature was right")
 
+    def check_stop(self):
+        """Whoever gives up hears of it soon, whatever the server does."""
+        stalls = (("upload-part-copy", PAIR), ("upload-part", MIXED),
+                  ("create-upload", PAIR), ("copy", (WHOLE_A,)))
+        for op, pieces in stalls:
+            self.server.reset()
+            self.server.rules({"do": "stall", "at": "read", "op": op, **EVER})
+            with self.cat("stop=300") as cat:
+                answer = cat.ask("compose", "stopped", "new", *pieces)
+            tap.same(answer.kind, "cancelled", f"{op} hangs, and is given up")
+            self.server.rules()
+            self.no_upload_left()
+            tap.same(self.stored("stopped"), None, "nothing is there")
+
     def check_metadata(self):
         """A copy is like its source, by one request or in parts."""
         client = Client(self.server)
@@ -439,6 +453,7 @@ def main():
         with tests.server:
             tests.check_requests()
             tests.check_cases()
+            tests.check_stop()
             tests.check_metadata()
             tests.check_replacing()
             tests.check_removing()

@@ -8,8 +8,9 @@
  * OPTION: endpoint=URL region=NAME profile=NAME ca-bundle=FILE timeout=MS path
  * virtual anonymous requester-pays unsigned; for put: memory=BYTES scratch=DIR
  * size=BYTES (announced) acl= content-type= sse= sse-kms-key= storage-class=
- * tags= metadata, as in vmiefs(1). SOURCE is what store_open() takes;
- * "bare:SOURCE" goes without the retry decorator around it.
+ * tags= metadata, as in vmiefs(1); for compose: stop=MS (then it is given up).
+ * SOURCE is what store_open() takes; "bare:SOURCE" goes without the retry
+ * decorator around it.
  *
  * Each line of standard input is a command, its words percent-encoded where
  * they have to be, and gets its answer: lines that begin with a blank, and one
@@ -44,6 +45,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/budget.h"
@@ -74,6 +76,7 @@ struct cat {
 	struct budget *budget;
 	struct scratch *scratch;
 	uint64_t size;
+	uint64_t stop_ms, begun_ms; /* compose gives up then; 0: never */
 };
 
 static const struct {
@@ -108,6 +111,8 @@ static bool set_own_option(struct cat *cat, const char *text)
 		ret = scratch_new(&cat->scratch, text + 8, 16ull << 30, &err);
 	else if (!strncmp(text, "size=", 5))
 		cat->size = strtoull(text + 5, NULL, 10);
+	else if (!strncmp(text, "stop=", 5))
+		cat->stop_ms = strtoull(text + 5, NULL, 10);
 	else
 		return false;
 	if (ret)
@@ -432,6 +437,22 @@ static int parse_piece(struct cat *cat, char *word, void **zeroes,
 	return piece->data ? 0 : error_nomem(err);
 }
 
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static bool goes_on(void *arg, uint64_t done, uint64_t total)
+{
+	const struct cat *cat = arg;
+
+	return done <= total &&
+	       (!cat->stop_ms || now_ms() - cat->begun_ms < cat->stop_ms);
+}
+
 static int cat_compose(struct cat *cat, char **words, struct error *err)
 {
 	struct store_piece pieces[WORDS_MAX] = { { .data = NULL } };
@@ -441,12 +462,13 @@ static int cat_compose(struct cat *cat, char **words, struct error *err)
 	size_t n = 0;
 	int ret = 0;
 
+	cat->begun_ms = now_ms();
 	for (; !ret && n < WORDS_MAX - 2 && *words[n + 2]; n++)
 		ret = parse_piece(cat, words[n + 2], &zeroes[n], &pieces[n],
 				  err);
 	if (!ret)
 		ret = store_compose(cat->store, words[0], &args, pieces, n,
-				    NULL, NULL, &info, err);
+				    goes_on, cat, &info, err);
 	while (n)
 		free(zeroes[--n]);
 	while (cat->pin_count)
