@@ -16,18 +16,10 @@
 #include "store/http-fields.h"
 #include "store/s3-intent.h"
 #include "store/s3-multipart.h"
+#include "store/s3-uploads.h"
 
 #define QUERY_MAX (16u << 10)
 #define PAGES_MAX 10000 /* against servers that never come to an end */
-
-/* A list on its way. */
-struct list {
-	struct s3_bucket *bucket;
-	const char *key, *root;
-	const atomic_bool *cancelled;
-	bool asks_encoded, is_encoded;
-	bool has_more;
-};
 
 /* A child's text, "" where there is none; NULL: out of memory, or it cannot be
  * decoded. */
@@ -51,57 +43,56 @@ static bool is_child(const xmlNode *parent, const char *name,
 	return text && !strcmp(text, value);
 }
 
-/* Get one page. */
-static int get_page(struct list *list, const char *query, xmlDoc **out,
-		    struct error *err)
-{
-	struct strbuf text = { .max = XML_TEXT_MAX };
-	struct s3_request request = {
-		.method = "GET",
-		.key = list->key,
-		.query = query,
-		.text = &text,
-		.cancelled = list->cancelled,
-	};
-	struct http_response response;
-	struct error oddity = { 0 };
-	int ret = s3_send_again(list->bucket, S3_CALL_ASK, &request,
-				&response, err);
-
-	*out = NULL;
-	if (!ret && (!text.len ||
-		     xml_load(out, text.data, text.len, &oddity, NULL) ||
-		     !xml_is(xmlDocGetRootElement(*out), list->root)))
-		ret = error_set(err, ERR_CORRUPT, "the answer is no %s",
-				list->root);
-	http_response_free(&response);
-	strbuf_free(&text);
-	if (ret) {
-		xmlFreeDoc(*out);
-		*out = NULL;
-		return -1;
-	}
-	list->is_encoded = is_child(xmlDocGetRootElement(*out),
-				    "EncodingType", "url");
-	list->has_more = is_child(xmlDocGetRootElement(*out), "IsTruncated",
-				  "true");
-	return 0;
-}
-
 static int no_text(struct error *err)
 {
 	return error_set(err, ERR_CORRUPT, "the answer has a text that cannot "
 			 "be decoded, or memory is out");
 }
 
+static int load(xmlDoc **out, const char *text, size_t len, const char *root,
+		struct error *err)
+{
+	struct error oddity = { 0 };
+
+	*out = NULL;
+	if (len && !xml_load(out, text, len, &oddity, NULL) &&
+	    xml_is(xmlDocGetRootElement(*out), root))
+		return 0;
+	xmlFreeDoc(*out);
+	*out = NULL;
+	return error_set(err, ERR_CORRUPT, "the answer is no %s", root);
+}
+
+/* Send a request for a list. */
+static int get_text(struct s3_bucket *bucket, const char *key,
+		    const struct strbuf *query, const atomic_bool *cancelled,
+		    struct strbuf *text, struct error *err)
+{
+	struct s3_request request = {
+		.method = "GET",
+		.key = key,
+		.query = query->data,
+		.text = text,
+		.cancelled = cancelled,
+	};
+	struct http_response response;
+	int ret;
+
+	if (query->failed)
+		return error_nomem(err);
+	ret = s3_send_again(bucket, S3_CALL_ASK, &request, &response, err);
+	http_response_free(&response);
+	return ret;
+}
+
 /* Uploads. */
 
-static int tell_uploads(const struct list *list, const xmlNode *root,
+static int tell_uploads(const xmlNode *root, bool is_encoded,
 			s3_pending_fn *fn, void *arg, struct error *err)
 {
 	for (const xmlNode *node = xml_child(root, "Upload"); node;
 	     node = xml_next(node, "Upload")) {
-		AUTO_FREE char *key = text_of(node, "Key", list->is_encoded);
+		AUTO_FREE char *key = text_of(node, "Key", is_encoded);
 		AUTO_FREE char *id = text_of(node, "UploadId", false);
 		AUTO_FREE char *time = text_of(node, "Initiated", false);
 		struct s3_pending pending = { key, id, 0 };
@@ -118,63 +109,108 @@ static int tell_uploads(const struct list *list, const xmlNode *root,
 	return 0;
 }
 
+static int load_uploads(xmlDoc **out, const char *text, size_t len,
+			struct error *err)
+{
+	return load(out, text, len, "ListMultipartUploadsResult", err);
+}
+
+/* Frees doc. */
+static int parse_uploads(struct s3_marker *next, xmlDoc *doc,
+			 s3_pending_fn *fn, void *arg, struct error *err)
+{
+	const xmlNode *root = xmlDocGetRootElement(doc);
+	bool is_encoded = is_child(root, "EncodingType", "url");
+	int ret = tell_uploads(root, is_encoded, fn, arg, err);
+
+	*next = (struct s3_marker){ NULL, NULL };
+	if (!ret && is_child(root, "IsTruncated", "true")) {
+		next->key = text_of(root, "NextKeyMarker", is_encoded);
+		next->id = text_of(root, "NextUploadIdMarker", false);
+		if (!next->key || !next->id)
+			ret = no_text(err);
+	}
+	xmlFreeDoc(doc);
+	if (ret || (next->key && !*next->key))
+		s3_marker_free(next);
+	return ret;
+}
+
+int s3_uploads_parse(struct s3_marker *next, const char *text, size_t len,
+		     s3_pending_fn *fn, void *arg, struct error *err)
+{
+	xmlDoc *doc;
+
+	*next = (struct s3_marker){ NULL, NULL };
+	return load_uploads(&doc, text, len, err) ? -1 :
+	       parse_uploads(next, doc, fn, arg, err);
+}
+
+void s3_marker_free(struct s3_marker *marker)
+{
+	free(take_ptr(marker->key));
+	free(take_ptr(marker->id));
+}
+
 static void uploads_query(struct strbuf *out, bool asks_encoded,
-			  const char *prefix, const char *key_marker,
-			  const char *id_marker)
+			  const char *prefix, const struct s3_marker *marker)
 {
 	/* In the order that signatures want. */
 	if (asks_encoded)
 		strbuf_puts(out, "encoding-type=url&");
-	if (key_marker) {
+	if (marker->key) {
 		strbuf_puts(out, "key-marker=");
-		uri_encode(out, key_marker, false);
+		uri_encode(out, marker->key, false);
 		strbuf_puts(out, "&");
 	}
 	strbuf_puts(out, "max-uploads=1000&prefix=");
 	uri_encode(out, prefix, false);
-	if (id_marker) {
+	if (marker->id) {
 		strbuf_puts(out, "&upload-id-marker=");
-		uri_encode(out, id_marker, false);
+		uri_encode(out, marker->id, false);
 	}
 	strbuf_puts(out, "&uploads=");
 }
 
-/* One page from the markers on, which are replaced by those of the next. */
-static int page_of_uploads(struct list *list, const char *prefix,
-			   char **key_marker, char **id_marker,
-			   s3_pending_fn *fn, void *arg, struct error *err)
+static int get_uploads(struct s3_bucket *bucket, bool asks_encoded,
+		       const char *prefix, const struct s3_marker *marker,
+		       xmlDoc **out, struct error *err)
 {
 	struct strbuf query = { .max = QUERY_MAX };
-	struct error why = { 0 };
-	const xmlNode *root;
-	xmlDoc *doc = NULL;
+	struct strbuf text = { .max = XML_TEXT_MAX };
 	int ret;
 
-	uploads_query(&query, list->asks_encoded, prefix, *key_marker,
-		      *id_marker);
-	ret = query.failed ? error_nomem(&why) :
-	      get_page(list, query.data, &doc, &why);
+	uploads_query(&query, asks_encoded, prefix, marker);
+	ret = get_text(bucket, "", &query, NULL, &text, err);
+	if (!ret)
+		ret = load_uploads(out, text.data, text.len, err);
 	strbuf_free(&query);
-	if (ret && why.kind == ERR_CORRUPT && !list->asks_encoded) {
-		/* XML has no control characters, which keys may have. */
-		list->asks_encoded = true;
-		return page_of_uploads(list, prefix, key_marker, id_marker, fn,
-				       arg, err);
-	}
-	if (ret && err)
-		*err = why;
-	if (ret)
-		return -1;
-	root = xmlDocGetRootElement(doc);
-	ret = tell_uploads(list, root, fn, arg, err);
-	free(*key_marker);
-	free(*id_marker);
-	*key_marker = text_of(root, "NextKeyMarker", list->is_encoded);
-	*id_marker = text_of(root, "NextUploadIdMarker", false);
-	if (!ret && (!*key_marker || !*id_marker))
-		ret = no_text(err);
-	xmlFreeDoc(doc);
+	strbuf_free(&text);
 	return ret;
+}
+
+/* One page from the marker on, which becomes that of the next. XML has no
+ * control characters, which keys may have: what cannot be read is asked for
+ * once more, with its keys encoded. */
+static int page_of_uploads(struct s3_bucket *bucket, bool *asks_encoded,
+			   const char *prefix, struct s3_marker *marker,
+			   s3_pending_fn *fn, void *arg, struct error *err)
+{
+	struct error why = { 0 };
+	xmlDoc *doc = NULL;
+	int ret = get_uploads(bucket, *asks_encoded, prefix, marker, &doc,
+			      &why);
+
+	if (ret && why.kind == ERR_CORRUPT && !*asks_encoded) {
+		*asks_encoded = true;
+		ret = get_uploads(bucket, true, prefix, marker, &doc, &why);
+	}
+	s3_marker_free(marker);
+	if (!ret)
+		return parse_uploads(marker, doc, fn, arg, err);
+	if (err)
+		*err = why;
+	return -1;
 }
 
 static int endless(struct error *err)
@@ -186,24 +222,23 @@ static int endless(struct error *err)
 int s3_uploads_list(struct s3_bucket *bucket, const char *prefix,
 		    s3_pending_fn *fn, void *arg, struct error *err)
 {
-	struct list list = { .bucket = bucket, .key = "",
-			     .root = "ListMultipartUploadsResult" };
-	AUTO_FREE char *key_marker = NULL;
-	AUTO_FREE char *id_marker = NULL;
+	struct s3_marker marker = { NULL, NULL };
+	bool asks_encoded = false;
 
 	for (unsigned int i = 0; i < PAGES_MAX; i++) {
-		if (page_of_uploads(&list, prefix, &key_marker, &id_marker,
-				    fn, arg, err))
+		if (page_of_uploads(bucket, &asks_encoded, prefix, &marker, fn,
+				    arg, err))
 			return -1;
-		if (!list.has_more || !*key_marker)
+		if (!marker.key)
 			return 0;
 	}
+	s3_marker_free(&marker);
 	return endless(err);
 }
 
 /* Parts. */
 
-static int tell_part(const struct s3_upload *upload, const xmlNode *node,
+static int tell_part(const struct s3_bucket *bucket, const xmlNode *node,
 		     s3_part_fn *fn, void *arg, struct error *err)
 {
 	static const struct http_response none;
@@ -219,57 +254,72 @@ static int tell_part(const struct s3_upload *upload, const xmlNode *node,
 	    !field_number(size, &size_value) || number_value > S3_PARTS_MAX)
 		return error_set(err, ERR_CORRUPT, "the answer has a part "
 				 "without number or size");
-	if (s3_part_set(upload->bucket, &part, (unsigned int)number_value,
-			size_value, &none, etag, err))
+	if (s3_part_set(bucket, &part, (unsigned int)number_value, size_value,
+			&none, etag, err))
 		return -1;
 	if (!time || !field_iso_time(time, &part.stored_ns))
 		part.stored_ns = 0;
 	return fn(arg, &part, err);
 }
 
-static int page_of_parts(struct list *list, const struct s3_upload *upload,
-			 char **marker, s3_part_fn *fn, void *arg,
-			 struct error *err)
+int s3_parts_parse(char **next, const struct s3_bucket *bucket,
+		   const char *text, size_t len, s3_part_fn *fn, void *arg,
+		   struct error *err)
+{
+	AUTO_FREE char *marker = NULL;
+	const xmlNode *root;
+	xmlDoc *doc;
+	int ret = 0;
+
+	*next = NULL;
+	if (load(&doc, text, len, "ListPartsResult", err))
+		return -1;
+	root = xmlDocGetRootElement(doc);
+	for (const xmlNode *node = xml_child(root, "Part"); node && !ret;
+	     node = xml_next(node, "Part"))
+		ret = tell_part(bucket, node, fn, arg, err);
+	if (!ret && is_child(root, "IsTruncated", "true")) {
+		marker = text_of(root, "NextPartNumberMarker", false);
+		if (!marker || strspn(marker, "0123456789") != strlen(marker))
+			ret = no_text(err);
+		else if (*marker)
+			*next = take_ptr(marker);
+	}
+	xmlFreeDoc(doc);
+	return ret;
+}
+
+static int page_of_parts(const struct s3_upload *upload, char **marker,
+			 s3_part_fn *fn, void *arg, struct error *err)
 {
 	struct strbuf query = { .max = QUERY_MAX };
-	const xmlNode *root;
-	xmlDoc *doc = NULL;
+	struct strbuf text = { .max = XML_TEXT_MAX };
 	int ret;
 
 	if (*marker)
 		strbuf_printf(&query, "part-number-marker=%s&", *marker);
 	strbuf_puts(&query, "uploadId=");
 	uri_encode(&query, upload->id, false);
-	ret = query.failed ? error_nomem(err) :
-	      get_page(list, query.data, &doc, err);
+	ret = get_text(upload->bucket, upload->key, &query, upload->cancelled,
+		       &text, err);
+	free(take_ptr(*marker));
+	if (!ret)
+		ret = s3_parts_parse(marker, upload->bucket, text.data,
+				     text.len, fn, arg, err);
 	strbuf_free(&query);
-	if (ret)
-		return -1;
-	root = xmlDocGetRootElement(doc);
-	for (const xmlNode *node = xml_child(root, "Part"); node && !ret;
-	     node = xml_next(node, "Part"))
-		ret = tell_part(upload, node, fn, arg, err);
-	free(*marker);
-	*marker = text_of(root, "NextPartNumberMarker", false);
-	if (!ret && (!*marker || strspn(*marker, "0123456789") !=
-				 strlen(*marker)))
-		ret = no_text(err);
-	xmlFreeDoc(doc);
+	strbuf_free(&text);
 	return ret;
 }
 
 int s3_parts_list(const struct s3_upload *upload, s3_part_fn *fn, void *arg,
 		  struct error *err)
 {
-	struct list list = { .bucket = upload->bucket, .key = upload->key,
-			     .cancelled = upload->cancelled,
-			     .root = "ListPartsResult" };
 	AUTO_FREE char *marker = NULL;
 
 	for (unsigned int i = 0; i < PAGES_MAX; i++) {
-		if (page_of_parts(&list, upload, &marker, fn, arg, err))
+		if (page_of_parts(upload, &marker, fn, arg, err))
 			return -1;
-		if (!list.has_more || !*marker)
+		if (!marker)
 			return 0;
 	}
 	return endless(err);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the vmiefs authors
  *
- * Fuzz target: XML of S3 servers, as a listing, as buckets, as an error. */
+ * Fuzz target: XML of S3 servers, as a listing, as buckets, as an error, as
+ * lists of uploads and parts. */
 #include "config.h"
 
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include "common/log.h"
 #include "store/s3-error.h"
 #include "store/s3-list.h"
+#include "store/s3-uploads.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -48,6 +50,40 @@ static void check_fault(const char *text, size_t size)
 		abort();
 }
 
+static int see_upload(void *arg, const struct s3_pending *pending,
+		      struct error *err)
+{
+	if (!*pending->key || !*pending->id)
+		abort();
+	return 0;
+}
+
+static int see_part(void *arg, const struct s3_part *part, struct error *err)
+{
+	if (part->number > S3_PARTS_MAX || !*part->etag ||
+	    part->size > INT64_MAX)
+		abort();
+	return 0;
+}
+
+static void check_uploads(const char *text, size_t size)
+{
+	static const struct s3_bucket bucket = { .name = "bucket" };
+	struct s3_marker marker;
+	struct error err = { 0 };
+	char *next = NULL;
+
+	if (s3_uploads_parse(&marker, text, size, see_upload, NULL, &err) &&
+	    (!err.kind || marker.key || marker.id))
+		abort();
+	s3_marker_free(&marker);
+	memset(&err, 0, sizeof(err));
+	if (s3_parts_parse(&next, &bucket, text, size, see_part, NULL, &err) &&
+	    (!err.kind || next))
+		abort();
+	free(next);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const char *text = (const char *)data;
@@ -63,5 +99,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	ret = s3_buckets_parse(&page, text, size, &err);
 	check_page(&page, ret, &err);
 	check_fault(text, size);
+	check_uploads(text, size);
 	return 0;
 }

@@ -21,6 +21,16 @@ PAGES = {
     "error": "<Error><Code>PermanentRedirect</Code><Message>m</Message>"
              "<Endpoint>b.s3-eu-west-1.amazonaws.com</Endpoint><Region>x"
              "</Region><StorageClass>GLACIER</StorageClass></Error>",
+    "uploads": "<ListMultipartUploadsResult><EncodingType>url</EncodingType>"
+               "<IsTruncated>true</IsTruncated><NextKeyMarker>k</NextKeyMarker>"
+               "<NextUploadIdMarker>i</NextUploadIdMarker><Upload><Key>a%20b"
+               "</Key><UploadId>2~x</UploadId><Initiated>2026-11-20T19:24:22Z"
+               "</Initiated></Upload></ListMultipartUploadsResult>",
+    "parts": "<ListPartsResult><IsTruncated>true</IsTruncated>"
+             "<NextPartNumberMarker>1</NextPartNumberMarker><Part><PartNumber>"
+             "1</PartNumber><Size>5</Size><LastModified>2026-11-20T19:24:22Z"
+             "</LastModified><ETag>&quot;25ed1bcb423b0b7200f485fc5ff71c8e"
+             "&quot;</ETag></Part></ListPartsResult>",
     "html": "<!DOCTYPE html><html></html>",
 }
 URLS = ("s3://", "s3://bucket/pre/fix/", "s3://arn:aws:s3:x",
