@@ -224,6 +224,7 @@ int s3_clear_new(struct s3_clear **out, struct s3_bucket *bucket,
 		free(clear);
 		return error_errno(err, errnum, "cannot start a thread");
 	}
+	pthread_setname_np(clear->thread, "clear");
 	*out = clear;
 	return 0;
 }

@@ -5,6 +5,7 @@
 the next mount, whatever it had done of them; those of the living are left
 alone; and a store that does not answer is asked again."""
 
+import contextlib
 import json
 import os
 import signal
@@ -64,6 +65,12 @@ class Place:
         """Names of those that are there."""
         return sorted(os.listdir(self.scratch))
 
+    def forget(self):
+        """Remove what journals there are; a daemon may be at that, too."""
+        for name in self.journals():
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(self.scratch, name))
+
     def ids(self, key=None):
         """Ids of the uploads that are open."""
         return sorted(u["id"] for u in self.server.uploads()
@@ -80,9 +87,9 @@ def write_some(mount, name, size=40 * MIB):
     return file
 
 
-def kill(mount, *files):
+def kill(mount, *files, how=signal.SIGKILL):
     """Kill the daemon; what was open in it is closed."""
-    os.kill(int(mount.pid), signal.SIGKILL)
+    os.kill(int(mount.pid), how)
     for file in files:
         try:
             file.close()
@@ -90,7 +97,8 @@ def kill(mount, *files):
             pass
     while os.path.exists(f"/proc/{mount.pid}"):
         time.sleep(0.01)
-    mount.__exit__(RuntimeError)
+    if how == signal.SIGKILL:
+        mount.__exit__(RuntimeError)
 
 
 def stats(mount):
@@ -128,6 +136,22 @@ def check_killed(place):
         tap.same(file.read().count("aborted an upload"), 2, "and the log")
 
 
+def check_ended_meanwhile(place):
+    """Ended by a signal in the middle of an upload, aborting it fails."""
+    place.server.rules({"do": "reset", "op": "abort-upload", "count": None,
+                        "at": "read"})
+    mount = place.mount()
+    file = write_some(mount, "ended")
+    wait_for(place.ids, "an upload is open")
+    kill(mount, file, how=signal.SIGTERM)
+    tap.same((len(place.ids()), len(place.journals())), (1, 1),
+             "left behind by a mount that was ended")
+    place.server.rules()
+    with place.mount():
+        wait_for(lambda: not place.ids(), "and gone after the next")
+        wait_for(lambda: not place.journals(), "with its journal")
+
+
 def check_before_id(place):
     """Killed while the server was asked to begin: nobody knows the id."""
     client = Client(place.server)
@@ -150,8 +174,7 @@ def check_before_id(place):
             wait_for(lambda: not place.ids("x"), "found by its key")
         tap.same(place.ids(), [other], "another key's is left alone")
     client.abort("/one/x.other", other)
-    for name in place.journals():
-        os.unlink(os.path.join(place.scratch, name))
+    place.forget()
 
 
 def check_living(place):
@@ -182,8 +205,7 @@ def check_living(place):
     with living:
         pass
     tap.same(place.ids(), [], "nothing is open")
-    for name in place.journals():
-        os.unlink(os.path.join(place.scratch, name))
+    place.forget()
 
 
 def check_down(place):
@@ -242,8 +264,7 @@ def check_lost_answer(place):
         wait_for(lambda: not place.ids(), "none is left")
         tap.same(os.path.getsize(mount.path("objects/twice")), 40 * MIB,
                  "the object is whole")
-    for name in place.journals():
-        os.unlink(os.path.join(place.scratch, name))
+    place.forget()
 
 
 def check_torn(place):
@@ -275,6 +296,7 @@ def main():
         with Place(top) as place:
             check_ended(place)
             check_killed(place)
+            check_ended_meanwhile(place)
             check_before_id(place)
             check_living(place)
             check_down(place)
