@@ -366,7 +366,7 @@ static void test_cancel_pause(void)
 	w.is_busy = true;
 	succeeds(make(&w, &sink, 0), &err, "a sink");
 	start_writer(&t, sink, 100 * MIB);
-	wait_for(&w, &w.refused, 2);
+	wait_for(&w, &w.refused, 3); /* that is all there is memory for */
 	begun = now_ms();
 	sink_cancel(sink);
 	pthread_join(t.thread, NULL);
@@ -374,7 +374,7 @@ static void test_cancel_pause(void)
 	ok(t.ret && t.err.kind == ERR_CANCELLED, "is cancelled: %s",
 	   t.err.text);
 	ok(now_ms() - begun < SOON_MS, "soon");
-	is_u64(w.refused, 2, "nothing was sent again");
+	is_u64(w.refused, 3, "nothing was sent again");
 	world_end(&w);
 }
 
