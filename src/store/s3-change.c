@@ -42,8 +42,8 @@ static int send_delete(void *arg, const char *condition, struct error *err)
 	if (!ret)
 		return 0;
 	/* A second try finds what the first has done, when its answer was
-	 * lost. */
-	if (why.remote.attempts > 1) {
+	 * lost; libcurl, too, tries again where an old connection broke. */
+	if (why.remote.attempts > 1 || why.remote.http_status == 404) {
 		struct error ask = { 0 };
 
 		if (s3_ask(deletion->bucket, deletion->key, NULL, 0, &head,
