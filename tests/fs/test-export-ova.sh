@@ -7,7 +7,6 @@
 # shellcheck disable=SC2016 # evaluated later
 . "${0%/*}/../functions.sh"
 need_fuse
-need_directory "looks at the store's files"
 need tar sha256sum qemu-img
 mkdir "$tmp/store"
 m=$tmp/mnt
@@ -48,6 +47,7 @@ exec 3> "$part/d3.vmdk.raw"
 fails "not while one is being written" "busy" mv "$part" "$m/disks/app.ova"
 rm "$part/d3.vmdk.raw"
 exec 3>&-
+fetch_store "$tmp/store"
 is "$(find "$tmp/store" -type f -printf '%P\n' | sort)" \
 	".vmiefs/parts/app.ova.part/d1.vmdk
 .vmiefs/parts/app.ova.part/d1.vmdk.sha256
@@ -61,7 +61,8 @@ app.ova.part" "but a directory"
 is "$(ls "$part")" "d1.vmdk.raw
 d2.vmdk.raw" "with the disks"
 ok "renamed" mv "$part" "$m/disks/app.ova"
-is "$(find "$tmp/store" -mindepth 1 -printf "%P\n")" app.ova "all there is"
+fetch_store "$tmp/store"
+is "$(find "$tmp/store" -type f -printf "%P\n")" app.ova "all there is"
 is "$(ls "$m/disks/app.ova")" "app.mf
 app.ovf
 d1.vmdk.raw
@@ -95,6 +96,7 @@ ok "then written" dd if="$tmp/2" of="$part/size.vmdk.raw" bs=1M conv=notrunc \
 ok "by qemu-img" qemu-img convert -f raw -O raw "$tmp/2" "$part/qemu.vmdk.raw"
 ok "renamed" mv "$part" "$m/disks/ways.ova"
 is "$(stat_of ova_read_bytes)" 0 "nothing was read again"
+fetch_store "$tmp/store"
 ok "the digests are right" check_manifest "$tmp/store/ways.ova"
 
 # One whose size nobody can know is read once: the first bytes are in the store
@@ -115,11 +117,14 @@ with open(sys.argv[2], "wb", 0) as file:
 				break
 			time.sleep(0.01)
 ' "$tmp/1" "$part/d.vmdk.raw" "$m/control/stats"
+fetch_store "$tmp/store"
 size=$(stat -c %s "$tmp/store/.vmiefs/parts/pipe.ova.part/d.vmdk")
 ok "renamed" mv "$part" "$m/disks/pipe.ova"
 is "$(stat_of ova_read_bytes)" "$size" "the disk was read once"
+fetch_store "$tmp/store"
 ok "its digest is right" check_manifest "$tmp/store/pipe.ova"
 rm "$tmp/store/ways.ova" "$tmp/store/pipe.ova"
+store_changed "$tmp/store"
 
 # The name is taken; what is abandoned; a new one of the same name.
 part=$m/disks/app.ova.part
@@ -132,7 +137,9 @@ mount_vmiefs "$tmp/store" "$m" || exit
 is "$(ls "$m/disks") $(ls "$part")" "app.ova
 app.ova.part d1.vmdk.raw" "it outlives the mount"
 ok "and goes with rm -r" rm -r "$part"
-is "$(ls -A "$tmp/store")" app.ova "as if it had not been"
+fetch_store "$tmp/store"
+is "$(find "$tmp/store" -type f -printf "%P\n")" app.ova \
+	"as if it had not been"
 
 # An OVA that exists is replaced where that is allowed; what somebody else has
 # put below a directory of such a name is the same.
@@ -145,6 +152,8 @@ ok "replaced" rename "$m/disks/new.OVA.PART" "$m/disks/app.ova"
 is "$(ls "$m/disks/app.ova")" "app.mf
 app.ovf
 d2.vmdk.raw" "by the new one"
+fetch_store "$tmp/store"
 ok "whose digests are right" check_manifest "$tmp/store/app.ova"
-is "$(ls -A "$tmp/store")" app.ova "nothing else is left"
+is "$(find "$tmp/store" -type f -printf "%P\n")" app.ova \
+	"nothing else is left"
 done_testing
