@@ -65,6 +65,9 @@ run() {
 		mounted=/mnt/all
 		same_file "/mnt/all/disks/my-import-bucket/$member.raw" \
 			"$tmp/disk" "every bucket is there" ;;
+	cp*" /mnt/vm/disks/server.vmdk.raw")
+		same_file /mnt/vm/disks/server.vmdk.raw server.raw \
+			"the disk can be read back" ;;
 	"vmiefs info"*)
 		like "$(cat "$tmp/out")" "vmdk" "says what it is" ;;
 	fdisk*)
@@ -98,6 +101,7 @@ head -c 8M /dev/urandom >"$tmp/disk"
 qemu-img convert -f raw -O vmdk -o subformat=streamOptimized "$tmp/disk" \
 	db.vmdk || exit 99
 cp db.vmdk "${member#*/}"
+{ head -c 3M /dev/urandom; head -c 5M /dev/zero; } >server.raw
 make_ova app.ova "${member#*/}" "$tmp/disk"
 
 is "$(block 4)" "" "three blocks of commands"
