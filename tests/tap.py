@@ -3,7 +3,13 @@
 """Checks of Python tests; they print TAP. End with sys.exit(tap.done())."""
 
 import shutil
+import signal
 import sys
+
+# Shells let what runs in the background ignore Ctrl-C, and with it all that
+# the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _count = 0
 _failed = 0

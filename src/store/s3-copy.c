@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/xml.h"
 #include "store/http-fields.h"
+#include "store/retrier.h"
 #include "store/s3-copy.h"
 
 #define HEADER_MAX (8u << 10) /* a key of 1024 bytes takes 3 KiB */
@@ -73,12 +74,18 @@ static bool unpin(struct s3_bucket *bucket, const struct s3_range *source,
 	return true;
 }
 
-static void set_times(struct s3_request *request, uint64_t length)
+static void set_times(struct s3_request *request,
+		      const struct s3_bucket *bucket, uint64_t length)
 {
-	request->timeout_ms = (unsigned int)min_u64(
-		TRY_MS + length / SLOWEST_COPY_RATE, UINT_MAX / 2);
+	struct retrier *retrier = s3_client_retrier(bucket->client);
+	uint64_t copying_ms = length / SLOWEST_COPY_RATE;
+
+	request->timeout_ms = (unsigned int)min_u64(TRY_MS + copying_ms,
+						    UINT_MAX);
 	request->answer_ms = request->timeout_ms;
-	request->within_ms = 2 * request->timeout_ms;
+	request->within_ms = (unsigned int)min_u64(
+		2ull * retrier_options(retrier)->timeout_ms + copying_ms,
+		UINT_MAX);
 }
 
 /* The answer: CopyPartResult or CopyObjectResult. */
@@ -145,7 +152,7 @@ static int send_part(const struct s3_upload *upload, unsigned int number,
 	struct http_response response = { 0 };
 	int ret;
 
-	set_times(&request, source->length);
+	set_times(&request, upload->bucket, source->length);
 	s3_part_query(upload, number, &query);
 	request.query = query.data;
 	ret = query.failed ? error_nomem(err) :
@@ -205,7 +212,7 @@ static int send_object(struct s3_bucket *bucket, const char *key,
 	struct http_response response;
 	int ret;
 
-	set_times(&request, source->length);
+	set_times(&request, bucket, source->length);
 	ret = s3_send_again(bucket, S3_CALL_COPY, &request, &response, err);
 	if (!ret && !field_etag(copied.etag, etag, NULL))
 		etag[0] = '\0';
