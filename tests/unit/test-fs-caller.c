@@ -33,16 +33,18 @@ static uint64_t bytes_with(const char *const *names, const int *flags)
 		for (int i = 0; names[i]; i++)
 			if (open(names[i], flags[i]) < 0)
 				_exit(1);
-		_exit(write(1, &c, 1) != 1 || read(0, &c, 1) != 1);
+		/* Another program has nothing open of what this one runs in
+		 * (valgrind). */
+		execl("/bin/sh", "sh", "-c", "echo && read end", NULL);
+		_exit(1);
 	}
 	close(ready[1]);
 	close(end[0]);
 	bytes = read(ready[0], &c, 1) == 1 ? caller_source_bytes(child) :
 					     UINT64_MAX;
-	c = (char)write(end[1], &c, 1);
+	close(end[1]);
 	waitpid(child, NULL, 0);
 	close(ready[0]);
-	close(end[1]);
 	return bytes;
 }
 
