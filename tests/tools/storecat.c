@@ -626,6 +626,8 @@ int main(int argc, char **argv)
 	    store_start(cat.store, &err)) {
 		print_error(&err);
 		store_close(cat.store);
+		scratch_free(cat.scratch);
+		budget_free(cat.budget);
 		return 1;
 	}
 	printf("ok %s\n", cat.store->url);

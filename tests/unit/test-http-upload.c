@@ -17,6 +17,7 @@
 #define LARGE (64u << 20) /* more than there are buffers between sockets */
 
 static const struct http_options impatient = { .stall_ms = STALL_MS };
+static const struct http_options usual = { 0 };
 
 static struct iovec large_body(void)
 {
@@ -276,7 +277,7 @@ static void test_file(void)
 		data[i] = (unsigned char)(i * 2654435761u >> 13);
 	if (!file || fwrite(data, size, 1, file) != 1 || fflush(file))
 		abort();
-	client_begin(&c, serve_sum, &sum, &impatient);
+	client_begin(&c, serve_sum, &sum, &usual);
 	c.request.method = "PUT";
 	c.request.body_file = fileno(file);
 	c.request.file_bytes = size;
