@@ -15,13 +15,14 @@ import tarfile
 import images
 import measure
 import programs
+import s3server
 import writing
 from images import GIB, KIB, MIB, say
 from measure import (DIRECTORY, OPTIONS, PASSTHROUGH, QUICK, SIZE, TOOLS,
                      fresh_mount, median, table, take_turns, warm)
 
 PARTS = os.environ.get("BENCH_PARTS",
-                       "sequential,random,sparse,list,writing")
+                       "sequential,random,sparse,list,writing,s3-writing")
 RANDOM = os.environ.get("BENCH_RANDOM", "4:1,4:16,64:1,64:16")
 SECONDS = 2 if QUICK else 4  # of a random run, at most
 
@@ -266,6 +267,20 @@ def list_many(ours, report):
     report["list"] = results
 
 
+def s3_writing(library, report):
+    """In a process of its own, so that the servers are not what it starts."""
+    if not shutil.which("radosgw"):
+        say("s3-writing: radosgw is not installed")
+        return
+    path = f"{DIRECTORY}/s3-writing.json"
+    here = os.path.dirname(os.path.abspath(__file__))
+    if s3server.run_beside(DIRECTORY, f"{here}/s3writing.py", library, path):
+        sys.exit("s3-writing: failed")
+    with open(path) as file:
+        report["s3-writing"] = json.load(file)
+    os.unlink(path)
+
+
 def main():
     programs.become_subreaper()
     library = f"{DIRECTORY}/library-{SIZE // MIB}"
@@ -286,6 +301,8 @@ def main():
         list_many(ours, report)
     if "writing" in parts:
         writing.writing(library, report)
+    if "s3-writing" in parts:
+        s3_writing(library, report)
     path = f"{DIRECTORY}/results.json"
     with open(path, "w") as file:
         json.dump(measure.results_as_json(report), file, indent=1)

@@ -42,7 +42,10 @@ class Peak(threading.Thread):
         has_ended = False
         while not has_ended:
             has_ended = self.ended.wait(0.05)
-            self.bytes = max(self.bytes, programs.peak_rss(os.getpid()))
+            self.look()
+
+    def look(self):
+        self.bytes = max(self.bytes, programs.peak_rss(os.getpid()))
 
     def __exit__(self, *_):
         self.ended.set()
