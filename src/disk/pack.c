@@ -30,8 +30,8 @@
 #include "format/writer.h"
 #include "store/store.h"
 
-#define BATCH_BYTES (512u << 10)
-#define UNITS_MAX   128u /* units of at least 4 KiB */
+#define BATCH_BYTES (1u << 20)
+#define UNITS_MAX   256u /* units of at least 4 KiB */
 
 struct batch {
 	struct job job; /* first: a job is cast to its batch */
@@ -630,23 +630,24 @@ uint64_t pack_life(struct pack *pack)
 
 /* Enough batches to keep all cores busy while the caller is held up or sends
  * zeroes, but with the packers, one a core, not above a quarter of the
- * budget. There is always one of each. */
+ * budget. There is always one of each. Large batches are handed on less often;
+ * a small budget gets small ones, so that many writers find room in it. */
 static void choose_sizes(struct pack *pack)
 {
 	const struct writer *writer = pack->writer;
 	uint64_t quarter = budget_stats(pack->budget).limit / 4;
 	unsigned int cores = pool_cores(pack->pool);
 	uint64_t packer = writer->packed_max ? packer_bytes(writer->level) : 0;
-	uint64_t room;
+	uint64_t bytes = min_u64(BATCH_BYTES, quarter / 32), room;
 
 	pack->units_max = (uint32_t)max_u64(1, min_u64(UNITS_MAX,
-					BATCH_BYTES / writer->unit_bytes));
+					bytes / writer->unit_bytes));
 	pack->batch_bytes = sizeof(struct batch) + (uint64_t)pack->units_max *
 			    (writer->unit_bytes + writer->packed_max);
 	pack->packer_bytes = packer * cores;
 	room = quarter - min_u64(quarter, pack->packer_bytes);
 	pack->batches_max = (unsigned int)max_u64(1,
-			min_u64(4ull * cores + 8, room / pack->batch_bytes));
+			min_u64(2ull * cores + 4, room / pack->batch_bytes));
 	if (pack->batches_max < cores)
 		pack->packer_bytes = packer * pack->batches_max;
 }
