@@ -169,6 +169,8 @@ int export_drain(struct export *export, const struct export_op *op,
 int export_stream(struct export *export, const struct export_op *op,
 		  const void *data, uint64_t length, uint64_t *taken,
 		  struct error *err);
+/* Up to `end`, nothing but zeroes: into the stream, if it is not there yet. */
+int export_stream_hole(struct export *export, uint64_t end, struct error *err);
 /* The bytes of the stream are needed again: end it, and go on in the spool. */
 int export_turn_back(struct export *export, const struct export_op *op,
 		     struct error *err);

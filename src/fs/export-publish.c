@@ -22,16 +22,6 @@ static int check_cancelled(const struct export_op *op, struct error *err)
 	       error_set(err, ERR_CANCELLED, "was interrupted") : 0;
 }
 
-static int stream_hole(struct export *export, uint64_t end, struct error *err)
-{
-	if (end <= export->streamed)
-		return 0;
-	if (pack_hole(export->pack, end - export->streamed, err))
-		return -1;
-	export->streamed = end;
-	return 0;
-}
-
 /* Up to `end`, from the spool. */
 static int copy_spool(struct export *export, const struct export_op *op,
 		      uint64_t end, char *buf, struct error *err)
@@ -44,12 +34,12 @@ static int copy_spool(struct export *export, const struct export_op *op,
 					   stored.end - stored.begin);
 
 		if (check_cancelled(op, err) ||
-		    stream_hole(export, stored.begin, err) ||
+		    export_stream_hole(export, stored.begin, err) ||
 		    spool_read(export->spool, stored.begin, buf, n, err) ||
 		    export_stream(export, op, buf, n, NULL, err))
 			return -1;
 	}
-	return stream_hole(export, end, err);
+	return export_stream_hole(export, end, err);
 }
 
 /* Up to `end`, from the base. */
@@ -68,14 +58,14 @@ static int copy_base(struct export *export, const struct export_op *op,
 		if (begin >= stop)
 			break;
 		if (disk_seek(export->disk, begin, false, &until, err) ||
-		    stream_hole(export, begin, err))
+		    export_stream_hole(export, begin, err))
 			return -1;
 		n = (size_t)min_u64(COPY_BYTES, min_u64(until, stop) - begin);
 		if (disk_read(export->disk, begin, buf, n, err) ||
 		    export_stream(export, op, buf, n, NULL, err))
 			return -1;
 	}
-	return stream_hole(export, end, err);
+	return export_stream_hole(export, end, err);
 }
 
 static int convert(struct export *export, const struct export_op *op,
@@ -257,7 +247,7 @@ int export_publish(struct export *export, const struct export_op *op,
 	}
 	if (export->is_spooled ? convert(export, op, err) :
 				 export_drain(export, op, err) ||
-				 stream_hole(export, export->size, err))
+				 export_stream_hole(export, export->size, err))
 		return -1;
 	if (finish(export, op, &info, NULL, err))
 		return -1;

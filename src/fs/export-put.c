@@ -235,7 +235,7 @@ int export_stream(struct export *export, const struct export_op *op,
 	return 0;
 }
 
-static int stream_hole(struct export *export, uint64_t end, struct error *err)
+int export_stream_hole(struct export *export, uint64_t end, struct error *err)
 {
 	if (end <= export->streamed)
 		return 0;
@@ -274,15 +274,15 @@ static int drain_first(struct export *export, const struct export_op *op,
 	struct range all, stored;
 
 	ranges_find(spool_ranges(export->spool), 0, &all);
-	if (stream_hole(export, all.begin, err))
+	if (export_stream_hole(export, all.begin, err))
 		return -1;
 	while (spool_next_stored(export->spool, export->streamed, all.end,
 				 &stored)) {
-		if (stream_hole(export, stored.begin, err) ||
+		if (export_stream_hole(export, stored.begin, err) ||
 		    stream_stored(export, op, &stored, buf, err))
 			return -1;
 	}
-	if (stream_hole(export, all.end, err))
+	if (export_stream_hole(export, all.end, err))
 		return -1;
 	return spool_forget(export->spool, all.begin, all.end - all.begin,
 			    err);
@@ -464,7 +464,7 @@ int export_take(struct export *export, struct export_op *op,
 		return -1;
 	note_data(export, op->data + op->taken, left);
 	if (is_next(export, at)) {
-		ret = stream_hole(export, at, err) ||
+		ret = export_stream_hole(export, at, err) ||
 		      export_stream(export, op, op->data + op->taken, left,
 				    &op->taken, err) ? -1 : 0;
 		export->last_end = op->offset + op->taken;
@@ -662,7 +662,7 @@ int export_zero(struct export *export, const struct export_op *op,
 	/* A copy knows that this is a hole, and goes on behind it. */
 	if (op->kind == EXPORT_COPY && op->offset == export->streamed &&
 	    is_next(export, op->offset))
-		return stream_hole(export, end, err);
+		return export_stream_hole(export, end, err);
 	if (export->is_spooled)
 		return spool_write_zeroes(export->spool, op->offset,
 					  end - op->offset, err);
