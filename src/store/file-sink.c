@@ -399,13 +399,11 @@ static int file_sink_write(struct sink *sink, const struct iovec *iov,
 			   int iovcnt, struct error *err)
 {
 	struct file_sink *self = (struct file_sink *)sink;
-	size_t bytes = sizeof(*iov) * (size_t)iovcnt;
-	AUTO_FREE struct iovec *copy = malloc(bytes);
+	AUTO_FREE struct iovec *copy = file_copy_iov(iov, iovcnt, err);
 	int ret;
 
 	if (!copy)
-		return error_nomem(err);
-	memcpy(copy, iov, bytes);
+		return -1;
 	pool_blocking_begin();
 	ret = append(self, copy, iovcnt, err);
 	pool_blocking_end();
@@ -552,13 +550,11 @@ static int file_sink_readv(struct sink *sink, uint64_t offset,
 			   const struct iovec *iov, int iovcnt,
 			   struct error *err)
 {
-	size_t bytes = sizeof(*iov) * (size_t)iovcnt;
-	AUTO_FREE struct iovec *copy = malloc(bytes);
+	AUTO_FREE struct iovec *copy = file_copy_iov(iov, iovcnt, err);
 	int ret;
 
 	if (!copy)
-		return error_nomem(err);
-	memcpy(copy, iov, bytes);
+		return -1;
 	pool_blocking_begin();
 	ret = read_back((struct file_sink *)sink, offset, copy, iovcnt, err);
 	pool_blocking_end();

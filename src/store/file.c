@@ -165,6 +165,19 @@ static ssize_t read_some(const struct file_object *self, uint64_t offset,
 	return n;
 }
 
+struct iovec *file_copy_iov(const struct iovec *iov, int iovcnt,
+			    struct error *err)
+{
+	size_t bytes = sizeof(*iov) * (size_t)iovcnt;
+	struct iovec *copy = malloc(bytes);
+
+	if (!copy)
+		error_nomem(err);
+	else
+		memcpy(copy, iov, bytes);
+	return copy;
+}
+
 void file_advance(struct iovec **iov, int *iovcnt, size_t n)
 {
 	while (*iovcnt && n >= (*iov)->iov_len) {
@@ -182,13 +195,11 @@ static int read_rest(const struct file_object *self, uint64_t offset,
 		     const struct iovec *iov, int iovcnt, unsigned int flags,
 		     size_t done, struct error *err)
 {
-	size_t bytes = sizeof(*iov) * (size_t)iovcnt;
-	AUTO_FREE struct iovec *copy = malloc(bytes);
+	AUTO_FREE struct iovec *copy = file_copy_iov(iov, iovcnt, err);
 	struct iovec *rest = copy;
 
 	if (!copy)
-		return error_nomem(err);
-	memcpy(copy, iov, bytes);
+		return -1;
 	for (size_t n = done;;) {
 		ssize_t more;
 

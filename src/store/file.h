@@ -36,6 +36,10 @@ int file_check_key(const char *key, struct error *err);
 bool file_is_hidden(const char *name);
 void file_fill_info(struct object_info *info, const struct stat *st);
 
+/* A copy for file_advance(); the caller frees it. NULL with err set. */
+struct iovec *file_copy_iov(const struct iovec *iov, int iovcnt,
+			    struct error *err);
+
 /* Go on after a call that moved n bytes: skip them. */
 void file_advance(struct iovec **iov, int *iovcnt, size_t n);
 
