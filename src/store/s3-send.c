@@ -146,22 +146,15 @@ bool s3_etag_is_md5(const struct s3_bucket *bucket,
 			     "customer-algorithm", value, sizeof(value));
 }
 
-/* An answer to HEAD cannot say why it fails: one to GET can. */
-static int ask(struct s3_bucket *bucket, const char *method, const char *key,
-	       const atomic_bool *cancelled, unsigned int within_ms,
-	       struct s3_head *head, struct error *err)
+/* One question, request, sent by HEAD or by GET. */
+static int ask(struct s3_bucket *bucket, struct s3_request *request,
+	       bool is_tried_again, struct s3_head *head, struct error *err)
 {
-	static const char *const one_byte[] = { "Range: bytes=0-0", NULL };
-	struct s3_request request = {
-		.method = method,
-		.key = key,
-		.headers = strcmp(method, "GET") ? NULL : one_byte,
-		.cancelled = cancelled,
-		.within_ms = within_ms,
-	};
 	struct http_response response;
 	bool is_weak;
-	int ret = s3_send_again(bucket, S3_CALL_ASK, &request, &response, err);
+	int ret = is_tried_again ?
+		s3_send_again(bucket, S3_CALL_ASK, request, &response, err) :
+		s3_send(bucket, request, &response, err);
 
 	if (!ret)
 		ret = field_object_info(&response, &head->info, &is_weak, err);
@@ -172,18 +165,46 @@ static int ask(struct s3_bucket *bucket, const char *method, const char *key,
 	return ret;
 }
 
+/* An answer to HEAD cannot say why it fails (an expired token looks like any
+ * bad request): one to a GET of one byte can. */
+static int ask_why(struct s3_bucket *bucket, struct s3_request *request,
+		   bool is_tried_again, struct s3_head *head,
+		   struct error *err)
+{
+	static const char *const one_byte[] = { "Range: bytes=0-0", NULL };
+	struct error why = { 0 };
+	int ret;
+
+	request->method = "HEAD";
+	ret = ask(bucket, request, is_tried_again, head, &why);
+	if (ret && !*why.remote.code && (why.remote.http_status == 400 ||
+					 why.remote.http_status == 403)) {
+		request->method = "GET";
+		request->headers = one_byte;
+		ret = ask(bucket, request, is_tried_again, head, &why);
+	}
+	if (ret && err)
+		*err = why;
+	return ret;
+}
+
 int s3_ask(struct s3_bucket *bucket, const char *key,
 	   const atomic_bool *cancelled, unsigned int within_ms,
 	   struct s3_head *head, struct error *err)
 {
-	struct error why = { 0 };
-	int ret = ask(bucket, "HEAD", key, cancelled, within_ms, head, &why);
+	struct s3_request request = {
+		.key = key,
+		.cancelled = cancelled,
+		.within_ms = within_ms,
+	};
 
-	if (ret && !*why.remote.code && (why.remote.http_status == 400 ||
-					 why.remote.http_status == 403))
-		ret = ask(bucket, "GET", key, cancelled, within_ms, head,
-			  &why);
-	if (ret && err)
-		*err = why;
-	return ret;
+	return ask_why(bucket, &request, true, head, err);
+}
+
+int s3_ask_once(struct s3_bucket *bucket, const char *key,
+		struct s3_head *head, struct error *err)
+{
+	struct s3_request request = { .key = key };
+
+	return ask_why(bucket, &request, false, head, err);
 }

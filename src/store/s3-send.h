@@ -14,8 +14,7 @@
 /* As s3_send(), tried again where that is worth it: until twice the mount's
  * timeout has passed, and what the body takes at 256 KiB/s. A try with a body
  * that has begun by then may take longer, as long as it moves. So a server that
- * starts anew is waited for. What failed at
- * last has err->remote.attempts. */
+ * starts anew is waited for. What failed at last has err->remote.attempts. */
 int s3_send_again(struct s3_bucket *bucket, enum s3_call_kind kind,
 		  const struct s3_request *request,
 		  struct http_response *response, struct error *err);
@@ -35,6 +34,10 @@ struct s3_head {
 int s3_ask(struct s3_bucket *bucket, const char *key,
 	   const atomic_bool *cancelled, unsigned int within_ms,
 	   struct s3_head *head, struct error *err);
+
+/* The same without another try, for whoever makes those. */
+int s3_ask_once(struct s3_bucket *bucket, const char *key,
+		struct s3_head *head, struct error *err);
 
 /* The same of an answer's ETag, with 32 digits, or with "-7" behind them. */
 bool s3_etag_is_md5(const struct s3_bucket *bucket,

@@ -22,6 +22,7 @@
 #include "store/s3-list.h"
 #include "store/s3-object.h"
 #include "store/s3-pending.h"
+#include "store/s3-send.h"
 #include "store/s3-sink.h"
 #include "store/store.h"
 
@@ -171,52 +172,20 @@ static int s3_list(struct store *store, const struct list_args *args,
 	return ret;
 }
 
-/* What the answer to HEAD or to a GET of one byte says. */
-static int ask_info(struct s3_store *self, const char *method, const char *key,
-		    struct object_info *info, struct error *err)
-{
-	static const char *const one_byte[] = { "Range: bytes=0-0", NULL };
-	struct s3_request request = {
-		.method = method,
-		.key = key,
-		.headers = strcmp(method, "GET") ? NULL : one_byte,
-	};
-	struct http_response response;
-	bool is_weak;
-	int ret = s3_send(&self->bucket, &request, &response, err);
-
-	if (!ret)
-		ret = field_object_info(&response, info, &is_weak, err);
-	http_response_free(&response);
-	return ret;
-}
-
-/* Was it HEAD that failed, whose answers cannot say why? An expired token,
- * for one, looks like any bad request. */
-static bool is_unexplained(const struct error *err)
-{
-	return !*err->remote.code && (err->remote.http_status == 400 ||
-				      err->remote.http_status == 403);
-}
-
 static int s3_stat(struct store *store, const char *key,
 		   struct object_info *info, struct error *err)
 {
 	struct s3_store *self = (struct s3_store *)store;
-	struct error why = { 0 };
 	char full[S3_KEY_SIZE];
-	int ret;
+	struct s3_head head;
 
-	if (s3_full_key(self, key, full, err))
+	if (s3_full_key(self, key, full, err) ||
+	    s3_ask_once(&self->bucket, full, &head, err))
 		return -1;
-	ret = ask_info(self, "HEAD", full, info, &why);
-	if (ret && is_unexplained(&why))
-		ret = ask_info(self, "GET", full, info, &why);
-	if (!ret && s3_is_marker(key, info->size))
+	if (s3_is_marker(key, head.info.size))
 		return no_such_key(self, err);
-	if (ret && err)
-		*err = why;
-	return ret;
+	*info = head.info;
+	return 0;
 }
 
 static int has_bucket(struct s3_store *self, const char *prefix, bool *found,
