@@ -6,23 +6,10 @@
 # them come here. A source that is replaced leaves nothing behind.
 # shellcheck disable=SC2154
 . "${0%/*}/../functions.sh"
-. "$top_srcdir/tests/s3/servers.sh"
-need setpriv openssl
-unset "${!AWS_@}"
-export HOME=$tmp AWS_EC2_METADATA_DISABLED=true
-export AWS_ACCESS_KEY_ID=$s3_access AWS_SECRET_ACCESS_KEY=$s3_secret
+. "$top_srcdir/tests/s3/each-server.sh"
 mib=$((1 << 20))
 a=$((20 * mib)) b=$((20 * mib + 1)) c=$((12 * mib))
 b_key='d/b%20%C3%BC%2B%26'
-
-cat_store() {
-	"$top_builddir/tests/tools/storecat" "${options[@]}" s3://disks
-}
-
-# sum_of KEY SIZE: of what the server has.
-sum_of() {
-	printf '%s\n' "open $1" "read 0 $2" | cat_store | tail -n 1
-}
 
 # number NAME: out of the line of stats.
 number() {
@@ -79,7 +66,7 @@ check_whole() {
 	rename c e/f/moved
 	stats
 	END
-	is "$(sum_of e/f/moved $c)" "ok ${sum%% *}" "$1: an object is renamed"
+	is "$(sum_of e/f/moved "$c")" "ok ${sum%% *}" "$1: an object is renamed"
 	ok "$1: and none of it comes here" \
 		[ "$(($(number bytes_in) + $(number bytes_out)))" -lt 50000 ]
 	like "$(echo "stat c" | cat_store | tail -n 1)" "error not-found .*" \
@@ -90,7 +77,7 @@ check_whole() {
 	END
 	like "$(sed -n 2p "$tmp/out")" "error exists .*" \
 		"$1: not over another one"
-	is "$(sum_of a $c)" "ok ${sum%% *}" "$1: but where it may"
+	is "$(sum_of a "$c")" "ok ${sum%% *}" "$1: but where it may"
 }
 
 # What is pinned is replaced, then copied: by one request, in parts, in parts
@@ -112,71 +99,34 @@ check_stale() {
 	all s/
 	END
 	for answer in 5 8 11; do
-		like "$(sed -n ${answer}p "$tmp/out")" "error stale .* a: .*" \
+		like "$(sed -n "${answer}p" "$tmp/out")" "error stale .* a: .*" \
 			"$1: a source that was replaced"
 	done
 	is "$(tail -n 1 "$tmp/out")" "ok 0" "$1: leaves nothing"
 }
 
-# How many there are at ENDPOINT, once what is aborted is.
-uploads() {
-	"$PYTHON" -c '
-import sys, time
-sys.path.insert(0, sys.argv[1])
-import put
-client = put.Client(sys.argv[2])
-for _ in range(50):
-    count = client.ask("GET", "/disks", "uploads=")[1].count(b"<Upload>")
-    if not count:
-        break
-    time.sleep(0.1)
-print(count)' "$top_srcdir/tests/s3" "$1"
-}
-
-# check_server NAME ENDPOINT CA PLAIN-ENDPOINT
-check_server() {
+# check_address NAME ENDPOINT CA
+check_address() {
 	options=(-o "endpoint=$2" -o path ${3:+-o "ca-bundle=$3"})
-	bucket "$4" sync "$tmp/empty" disks "$tmp/state-$1"
+	bucket "$s3_endpoint" sync "$tmp/empty" disks "$tmp/state-$1"
 	put_sources "$1"
 	check_parts "$1"
 	check_whole "$1"
 	check_percent "$1"
 	check_stale "$1"
-	is "$(uploads "$4")" 0 "$1: no upload is left"
-	bucket "$4" drop disks
+	is "$(uploads_left 50)" 0 "$1: no upload is left"
+	bucket "$s3_endpoint" drop disks
 }
 
-bucket() {
-	"$PYTHON" "$top_srcdir/tests/s3/put.py" "$@" || exit 99
-}
-
-have() {
-	local tool
-
-	for tool; do
-		command -v "$tool" >/dev/null || return
-	done
+check_server() {
+	check_address "$1" "$s3_endpoint" ""
+	[ "$1" != radosgw ] ||
+		check_address radosgw-TLS "$s3_tls_endpoint" "$s3_ca"
 }
 
 mkdir "$tmp/empty"
 for name in a b c; do
 	head -c "${!name}" /dev/urandom >"$tmp/$name"
 done
-at_exit stop_servers
-ran=no
-if have ceph ceph-mon ceph-osd radosgw radosgw-admin; then
-	ran=yes
-	mkdir "$tmp/radosgw"
-	start_radosgw "$tmp/radosgw" || exit 99
-	check_server radosgw "$s3_endpoint" "" "$s3_endpoint"
-	check_server radosgw-TLS "$s3_tls_endpoint" "$s3_ca" "$s3_endpoint"
-	stop_servers
-fi
-if /usr/bin/python3 -c 'import swift' 2>/dev/null; then
-	ran=yes
-	mkdir "$tmp/swift"
-	start_swift "$tmp/swift" || exit 99
-	check_server Swift "$s3_endpoint" "" "$s3_endpoint"
-fi
-[ $ran = yes ] || skip_all "no S3 server is installed"
+each_server check_server
 done_testing

@@ -8,18 +8,10 @@
 # Swift has to say what it thinks of them.
 # shellcheck disable=SC2154
 . "${0%/*}/../functions.sh"
-. "$top_srcdir/tests/s3/servers.sh"
+. "$top_srcdir/tests/s3/each-server.sh"
 need_fuse
-need setpriv openssl
-unset "${!AWS_@}"
-export HOME=$tmp AWS_EC2_METADATA_DISABLED=true
 mkdir "$tmp/disks" "$tmp/mnt"
 echo disk >"$tmp/disks/a.img"
-
-# with_keys COMMAND...: with those that the servers know.
-with_keys() {
-	AWS_ACCESS_KEY_ID=$s3_access AWS_SECRET_ACCESS_KEY=$s3_secret "$@"
-}
 
 # mount_fails WHAT PATTERN SOURCE OPTIONS [NAME=VALUE...]
 mount_fails() {
@@ -28,7 +20,7 @@ mount_fails() {
 		vmiefs "$3" "$tmp/mnt" -o "$4" 2>&1)
 	status=$?
 	what="$what: fails in $((SECONDS - begin)) s"
-	if [ $status = 1 ] && [[ $text =~ $pattern ]] &&
+	if [ "$status" = 1 ] && [[ $text =~ $pattern ]] &&
 	   [ $((SECONDS - begin)) -lt 30 ] && [ "$(wc -l <<<"$text")" = 1 ] &&
 	   [[ $text != *"$s3_secret"* ]]; then
 		pass "$what"
@@ -87,39 +79,23 @@ check_endpoints() {
 		s3://disks "endpoint=$s3_endpoint,anonymous"
 }
 
-# start WHAT: a server with the bucket.
-start() {
-	mkdir "$tmp/$1"
-	"start_$1" "$tmp/$1" || exit 99
-	with_keys "$PYTHON" "$top_srcdir/tests/s3/put.py" "$s3_endpoint" sync \
-		"$tmp/disks" disks "$tmp/state-$1" || exit 99
-}
-
-have() {
-	local tool
-
-	for tool; do
-		command -v "$tool" >/dev/null || return
-	done
-}
-
-at_exit stop_servers
-ran=no
-if have ceph ceph-mon ceph-osd radosgw radosgw-admin; then
-	ran=yes
-	start radosgw
-	check_refusals radosgw "does not know access key NOBODY"
-	check_endpoints
-	stop_servers
-fi
-if /usr/bin/python3 -c 'import swift' 2>/dev/null; then
-	ran=yes
-	start swift
+check_swift() {
 	check_refusals Swift "access key NOBODY"
 	mounts "Swift: the region is found out" \
 		"endpoint=$s3_endpoint,region=us-east-1"
 	mount_fails "Swift: a wrong region" "region.*mars-north-1" s3://disks \
 		"endpoint=$s3_endpoint,region=mars-north-1"
-fi
-[ $ran = yes ] || skip_all "no S3 server is installed"
+}
+
+check_radosgw() {
+	check_refusals radosgw "does not know access key NOBODY"
+	check_endpoints
+}
+
+check_server() {
+	bucket "$s3_endpoint" sync "$tmp/disks" disks "$tmp/state-$1"
+	"check_$1"
+}
+
+each_server check_server
 done_testing

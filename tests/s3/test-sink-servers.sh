@@ -7,11 +7,7 @@
 # no upload is left.
 # shellcheck disable=SC2154
 . "${0%/*}/../functions.sh"
-. "$top_srcdir/tests/s3/servers.sh"
-need setpriv openssl
-unset "${!AWS_@}"
-export HOME=$tmp AWS_EC2_METADATA_DISABLED=true
-export AWS_ACCESS_KEY_ID=$s3_access AWS_SECRET_ACCESS_KEY=$s3_secret
+. "$top_srcdir/tests/s3/each-server.sh"
 mib=$((1 << 20))
 sizes=(0 1 $((5 * mib)) $((8 * mib - 1)) $((8 * mib)) $((8 * mib + 1))
 	$((100 * mib)))
@@ -29,22 +25,13 @@ make_files() {
 	done
 }
 
-cat_store() {
-	"$top_builddir/tests/tools/storecat" "${options[@]}" s3://disks
-}
-
-# sum_of KEY SIZE: of what the server has.
-sum_of() {
-	printf '%s\n' "open $1" "read 0 $2" | cat_store | tail -n 1
-}
-
 check_raw() {
 	local size sum head
 
 	for size in "${sizes[@]}"; do
 		sum=$(sha256sum <"$tmp/raw/$size")
 		for head in 0 1; do
-			[ $head -le "$size" ] || continue
+			[ "$head" -le "$size" ] || continue
 			cat_store >"$tmp/out" <<-END
 			put raw/$size-$head $tmp/raw/$size new $head
 			put raw/$size-$head $tmp/raw/0
@@ -67,7 +54,8 @@ check_vmdk() {
 			"$top_builddir/tests/tools/disksink" vmdk \
 				"$tmp/raw/$size" "$tmp/dir" "$size.vmdk" \
 				>/dev/null
-		AWS_ENDPOINT_URL=$2 "$top_builddir/tests/tools/disksink" \
+		AWS_ENDPOINT_URL=$s3_endpoint \
+			with_keys "$top_builddir/tests/tools/disksink" \
 			vmdk "$tmp/raw/$size" s3://disks "$size.vmdk" \
 			>"$tmp/out" 2>&1
 		sum=$(sha256sum <"$tmp/dir/$size.vmdk")
@@ -77,56 +65,23 @@ check_vmdk() {
 	done
 }
 
-# How many there are at ENDPOINT.
-uploads() {
-	"$PYTHON" -c '
-import sys
-sys.path.insert(0, sys.argv[1])
-import put
-print(put.Client(sys.argv[2]).ask("GET", "/disks", "uploads=")[1]
-      .count(b"<Upload>"))' \
-		"$top_srcdir/tests/s3" "$1"
-}
-
-# check_server NAME ENDPOINT CA PLAIN-ENDPOINT: disksink has the options that
-# the environment can give.
-check_server() {
+# check_address NAME ENDPOINT CA: disksink has the options that the environment
+# can give.
+check_address() {
 	options=(-o "endpoint=$2" -o path ${3:+-o "ca-bundle=$3"})
-	bucket "$4" sync "$tmp/empty" disks "$tmp/state-$1"
+	bucket "$s3_endpoint" sync "$tmp/empty" disks "$tmp/state-$1"
 	check_raw "$1"
-	[ -n "$3" ] || check_vmdk "$1" "$2"
-	is "$(uploads "$4")" 0 "$1: no upload is left"
-	bucket "$4" drop disks
+	[ -n "$3" ] || check_vmdk "$1"
+	is "$(uploads_left 1)" 0 "$1: no upload is left"
+	bucket "$s3_endpoint" drop disks
 }
 
-bucket() {
-	"$PYTHON" "$top_srcdir/tests/s3/put.py" "$@" || exit 99
-}
-
-have() {
-	local tool
-
-	for tool; do
-		command -v "$tool" >/dev/null || return
-	done
+check_server() {
+	check_address "$1" "$s3_endpoint" ""
+	[ "$1" != radosgw ] ||
+		check_address radosgw-TLS "$s3_tls_endpoint" "$s3_ca"
 }
 
 make_files
-at_exit stop_servers
-ran=no
-if have ceph ceph-mon ceph-osd radosgw radosgw-admin; then
-	ran=yes
-	mkdir "$tmp/radosgw"
-	start_radosgw "$tmp/radosgw" || exit 99
-	check_server radosgw "$s3_endpoint" "" "$s3_endpoint"
-	check_server "radosgw-TLS" "$s3_tls_endpoint" "$s3_ca" "$s3_endpoint"
-	stop_servers
-fi
-if /usr/bin/python3 -c 'import swift' 2>/dev/null; then
-	ran=yes
-	mkdir "$tmp/swift"
-	start_swift "$tmp/swift" || exit 99
-	check_server Swift "$s3_endpoint" "" "$s3_endpoint"
-fi
-[ $ran = yes ] || skip_all "no S3 server is installed"
+each_server check_server
 done_testing

@@ -7,16 +7,9 @@
 # has a journal of is aborted by --abort.
 # shellcheck disable=SC2154
 . "${0%/*}/../functions.sh"
-. "$top_srcdir/tests/s3/servers.sh"
+. "$top_srcdir/tests/s3/each-server.sh"
 need_fuse
-need setpriv openssl
-unset "${!AWS_@}"
-export HOME=$tmp AWS_EC2_METADATA_DISABLED=true
 export AWS_ACCESS_KEY_ID=$s3_access AWS_SECRET_ACCESS_KEY=$s3_secret
-
-bucket() {
-	"$PYTHON" "$top_srcdir/tests/s3/put.py" "$@" || exit 99
-}
 
 # What is listed, or what was said instead.
 uploads() {
@@ -112,29 +105,6 @@ check_server() {
 	bucket "$endpoint" drop disks
 }
 
-have() {
-	local tool
-
-	for tool; do
-		command -v "$tool" >/dev/null || return
-	done
-}
-
-at_exit stop_servers
 at_exit unmount_bucket
-ran=no
-if have ceph ceph-mon ceph-osd radosgw radosgw-admin; then
-	ran=yes
-	mkdir "$tmp/radosgw"
-	start_radosgw "$tmp/radosgw" || exit 99
-	check_server radosgw
-	stop_servers
-fi
-if /usr/bin/python3 -c 'import swift' 2>/dev/null; then
-	ran=yes
-	mkdir "$tmp/swift"
-	start_swift "$tmp/swift" || exit 99
-	check_server Swift
-fi
-[ $ran = yes ] || skip_all "no S3 server is installed"
+each_server check_server
 done_testing
