@@ -17,6 +17,7 @@
 #define LARGE (64u << 20) /* more than there are buffers between sockets */
 
 static const struct http_options impatient = { .stall_ms = STALL_MS };
+static const struct http_options patient = { .stall_ms = 600000 };
 static const struct http_options usual = { 0 };
 
 static struct iovec large_body(void)
@@ -198,7 +199,6 @@ static void *give_up(void *arg)
 
 static void test_cancelled(void)
 {
-	static const struct http_options patient = { .stall_ms = 600000 };
 	struct giving_up self = { .cancelled = false };
 	struct client *c = &self.client;
 	pthread_t thread;
@@ -230,7 +230,7 @@ static void test_counted(void)
 	struct client c;
 	struct error err;
 
-	client_begin(&c, serve_ok, NULL, &impatient);
+	client_begin(&c, serve_ok, NULL, &patient);
 	c.request.method = "PUT";
 	before = http_stats(c.http);
 	c.request.body = &body;
