@@ -11,6 +11,7 @@
 
 #include "common/budget.h"
 #include "common/error.h"
+#include "common/pool.h"
 
 #define RECLAIMERS_MAX 4
 #define ASK_MS         100 /* who waits asks whether to go on */
@@ -144,7 +145,9 @@ int budget_reserve_wait(struct budget *budget, uint64_t bytes,
 		if (patience->goes_on && !patience->goes_on(patience->arg))
 			return error_set(err, ERR_CANCELLED,
 					 "was interrupted");
+		pool_blocking_begin();
 		wait_released(budget, bytes);
+		pool_blocking_end();
 	}
 	return 0;
 }

@@ -171,7 +171,7 @@ static int compose(struct ova_plan *plan, struct store *store, const char *key,
 				       .size = ova_plan_size(plan),
 				       .budget = job->args->budget,
 				       .scratch = job->args->scratch,
-				       .wait_ms = job->args->wait_ms };
+				       .patience = job->args->patience };
 	const struct store_piece *pieces;
 	size_t count;
 

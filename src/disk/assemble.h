@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/budget.h"
 #include "common/error.h"
 
 struct budget;
@@ -27,7 +28,7 @@ struct assemble_args {
 	const char *if_match;     /* as in sink_args */
 	struct budget *budget;    /* NULL: unbounded */
 	struct scratch *scratch;  /* as in sink_args */
-	unsigned int wait_ms;     /* as in sink_args */
+	struct patience patience; /* as in sink_args */
 	struct page_cache *cache; /* for the disks' tables; NULL: uncached */
 	/* So many bytes are done, of `total` to be hashed and put together;
 	 * false stops with ERR_CANCELLED. NULL: nobody asks. */

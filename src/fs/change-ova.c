@@ -146,7 +146,7 @@ int fs_close_ova(struct fs *fs, struct node *dir, const char *name,
 	struct assemble_args args = {
 		.budget = engine_budget(fs->engine),
 		.scratch = exports_scratch(fs->exports),
-		.wait_ms = SINK_WAIT_MS,
+		.patience.wait_ms = SINK_WAIT_MS,
 		.cache = engine_page_cache(fs->engine),
 		.progress = goes_on,
 		.progress_arg = arg,

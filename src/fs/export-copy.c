@@ -337,7 +337,7 @@ int export_copy_whole(struct export *export, const struct export_op *op,
 		.replace = export->replaces,
 		.budget = engine_budget(exports->options.engine),
 		.scratch = exports_scratch(exports),
-		.wait_ms = SINK_WAIT_MS,
+		.patience.wait_ms = SINK_WAIT_MS,
 	};
 
 	if (!self)

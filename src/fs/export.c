@@ -384,8 +384,6 @@ int export_new(struct export **out, struct exports *exports,
 {
 	struct budget *budget = engine_budget(exports->options.engine);
 	struct export *export = calloc(1, sizeof(*export));
-	struct patience patience = { SINK_WAIT_MS, args->goes_on,
-				     args->goes_on_arg };
 	struct timespec now;
 
 	*out = NULL;
@@ -406,7 +404,7 @@ int export_new(struct export **out, struct exports *exports,
 		export_unref(export);
 		return -1;
 	}
-	if (begin(export, patience, err)) {
+	if (begin(export, args->patience, err)) {
 		exports_remove(exports, export);
 		export_unref(export);
 		return -1;

@@ -23,6 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/budget.h"
 #include "fs/bucket.h"
 #include "fs/ring.h"
 #include "store/store.h"
@@ -46,9 +47,7 @@ struct export_args {
 	struct object_info base;
 	uint64_t base_bytes;  /* of its disk */
 	int opener;           /* process that opened it; 0: not known */
-	/* Does the caller still wait? NULL: yes. */
-	bool (*goes_on)(void *arg);
-	void *goes_on_arg;
+	struct patience patience; /* of the caller, for memory */
 };
 
 enum export_op_kind {
@@ -96,7 +95,7 @@ struct export_op {
 	atomic_bool is_cancelled;
 };
 
-/* Blocks on the store, and for SINK_WAIT_MS while others have all memory. One
+/* Blocks on the store, and with patience while others have all memory. One
  * reference is the caller's, who ends it with export_close(). ERR_EXISTS,
  * ERR_LIMIT, ... as store_create(). */
 int export_new(struct export **out, struct exports *exports,

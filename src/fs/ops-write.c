@@ -23,6 +23,7 @@
 #include "common/checked.h"
 #include "fs/call.h"
 #include "fs/caller.h"
+#include "store/sink.h"
 
 #define PATH_BYTES (STORE_KEY_MAX + 64 + NAME_SIZE)
 
@@ -96,8 +97,7 @@ static void create_run(struct job *job)
 	struct export_args args = {
 		.is_readable = (call->fi.flags & O_ACCMODE) == O_RDWR,
 		.opener = call->process,
-		.goes_on = call_goes_on,
-		.goes_on_arg = call,
+		.patience = { SINK_WAIT_MS, call_goes_on, call },
 	};
 	struct export *export = NULL;
 	struct node *node = NULL;
@@ -158,8 +158,7 @@ static void open_run(struct job *job)
 		.is_readable = (call->fi.flags & O_ACCMODE) == O_RDWR,
 		.keeps_bytes = !(call->fi.flags & O_TRUNC),
 		.opener = call->process,
-		.goes_on = call_goes_on,
-		.goes_on_arg = call,
+		.patience = { SINK_WAIT_MS, call_goes_on, call },
 	};
 	struct export *export;
 	struct error err = { 0 };
@@ -477,8 +476,8 @@ static void truncate_run(struct job *job)
 	struct fs *fs = call->server->fs;
 	char key[STORE_KEY_MAX + 2], path[PATH_BYTES];
 	struct export_args args = { .keeps_bytes = true,
-				    .goes_on = call_goes_on,
-				    .goes_on_arg = call };
+				    .patience = { SINK_WAIT_MS, call_goes_on,
+						  call } };
 	struct export *export;
 	struct error err = { 0 };
 

@@ -94,7 +94,7 @@ static int copy_all(struct s3_store *self, const char *from,
 {
 	struct sink_args sink_args = { .replace = args->replace,
 				       .size = info->size,
-				       .wait_ms = SINK_WAIT_MS };
+				       .patience.wait_ms = SINK_WAIT_MS };
 	struct store_piece piece = { .key = from, .info = info,
 				     .length = info->size };
 

@@ -147,7 +147,7 @@ static int take_memory(struct copying *c, uint64_t bytes, struct error *err)
 			return 0;
 		}
 		pthread_mutex_unlock(&c->parallel.lock);
-		if (is_alone && waited >= c->args->wait_ms)
+		if (is_alone && waited >= c->args->patience.wait_ms)
 			return budget_reserve(budget, bytes, "a part of a "
 					      "copy", err);
 		if (!retrier_pause(retrier, WAIT_MS, &c->parallel.stop))

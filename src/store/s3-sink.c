@@ -37,7 +37,6 @@
 #define PARTS_MAX  8 /* of a sink on their way at one time */
 #define SPOOLS_MAX 2 /* the same of those in scratch space */
 #define RESERVE    3 /* parts: one is filled, others are on their way */
-#define LOOK_MS    50 /* between looks for room in the budget */
 
 struct s3_sink {
 	struct sink sink;
@@ -89,16 +88,17 @@ static void give_back(struct s3_sink *self, uint64_t bytes)
 		budget_release(self->budget, bytes);
 }
 
-/* Where the first part holds more than the others, for its head. */
-static uint64_t first_extra(const struct s3_sink *self, uint64_t part_bytes)
+static uint64_t reserve_bytes(const struct s3_sink *self, uint64_t part_bytes)
 {
-	return self->head_bytes > part_bytes ? self->head_bytes - part_bytes :
-					       0;
+	/* The first part holds more than the others, for its head. */
+	return RESERVE * part_bytes +
+	       (self->head_bytes > part_bytes ? self->head_bytes - part_bytes :
+						0);
 }
 
 static bool try_reserve(struct s3_sink *self, uint64_t part_bytes)
 {
-	uint64_t bytes = RESERVE * part_bytes + first_extra(self, part_bytes);
+	uint64_t bytes = reserve_bytes(self, part_bytes);
 
 	if (!take(self, bytes))
 		return false;
@@ -107,33 +107,39 @@ static bool try_reserve(struct s3_sink *self, uint64_t part_bytes)
 	return true;
 }
 
+/* For room in the budget, until the store ends. */
+struct waiting {
+	struct retrier *retrier;
+	const struct patience *patience;
+};
+
+static bool goes_on(void *arg)
+{
+	const struct waiting *waiting = arg;
+	const struct patience *patience = waiting->patience;
+
+	return retrier_pause(waiting->retrier, 0, NULL) &&
+	       (!patience->goes_on || patience->goes_on(patience->arg));
+}
+
 /* The reserve that a sink begins with, perhaps a small one. */
-static int reserve(struct s3_sink *self, const struct sink_args *args,
+static int reserve(struct s3_sink *self, const struct patience *patience,
 		   struct error *err)
 {
-	struct retrier *retrier = s3_client_retrier(self->bucket->client);
-	unsigned int wait_ms = args->wait_ms;
 	bool is_spooled;
 	uint64_t want = s3_schedule_part(&self->schedule, 1, &is_spooled);
 	uint64_t least = self->schedule.equal ? want : S3_PART_MIN;
+	struct waiting waiting = { s3_client_retrier(self->bucket->client),
+				   patience };
+	struct patience ours = { patience->wait_ms, goes_on, &waiting };
 
-	while (!try_reserve(self, want) && !try_reserve(self, least)) {
-		if (wait_ms < LOOK_MS)
-			return error_set(err, ERR_NOMEM, "an upload needs "
-					 "%llu bytes of the %llu byte memory "
-					 "budget, and others have them; raise "
-					 "-o memory=", (unsigned long long)
-					 (RESERVE * least +
-					  first_extra(self, least)),
-					 (unsigned long long)
-					 budget_stats(self->budget).limit);
-		if (!retrier_pause(retrier, LOOK_MS, NULL))
-			return error_set(err, ERR_CANCELLED, "stopped");
-		if (args->goes_on && !args->goes_on(args->goes_on_arg))
-			return error_set(err, ERR_CANCELLED,
-					 "was interrupted");
-		wait_ms -= LOOK_MS;
-	}
+	if (try_reserve(self, want))
+		return 0;
+	if (budget_reserve_wait(self->budget, reserve_bytes(self, least),
+				"an upload", &ours, err))
+		return -1;
+	self->part_bytes = least;
+	self->reserved = reserve_bytes(self, least);
 	return 0;
 }
 
@@ -606,7 +612,7 @@ int s3_sink_new(struct sink **out, struct s3_bucket *bucket, const char *key,
 	pthread_cond_init(&self->changed, NULL);
 	if (copy_args(self, key, args, err) ||
 	    s3_target_ask(&self->target, err) ||
-	    reserve(self, args, err)) {
+	    reserve(self, &args->patience, err)) {
 		s3_sink_discard(&self->sink);
 		return -1;
 	}

@@ -22,6 +22,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "common/budget.h"
 #include "common/error.h"
 
 #define SINK_HEAD_MAX     (8u << 20)
@@ -54,11 +55,8 @@ struct sink_args {
 				      * "format=vmdk", NULL-ended, or NULL:
 				      * kept where the store has a place for
 				      * it and is told to */
-	unsigned int wait_ms; /* how long store_create() waits for room in
-			       * the budget, before ERR_NOMEM */
-	bool (*goes_on)(void *arg); /* asked now and then meanwhile, false:
-				     * ERR_CANCELLED; NULL: always */
-	void *goes_on_arg;
+	struct patience patience; /* of store_create() for room in the budget,
+				   * before ERR_NOMEM */
 	/* Fill head[0..head_bytes) with what it will probably be in the end;
 	 * false if nobody knows. Called by the sink in a call that appends, at
 	 * most once. Who hashes what passes by needs it; NULL: unknown. */

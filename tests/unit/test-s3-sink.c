@@ -181,7 +181,8 @@ static void world_end(struct world *w)
 static int make(struct world *w, struct sink **sink, unsigned int wait_ms)
 {
 	struct sink_args args = { .size = SINK_SIZE_UNKNOWN,
-				  .budget = w->budget, .wait_ms = wait_ms };
+				  .budget = w->budget,
+				  .patience.wait_ms = wait_ms };
 
 	memset(&err, 0, sizeof(err));
 	return store_create(sink, w->store, "k", &args, &err);
@@ -199,8 +200,8 @@ static void test_reserve(void)
 	succeeds(make(&w, &b, 0), &err, "a second one");
 	is_u64(budget_stats(w.budget).used, 39 * MIB, "has three small ones");
 	fails_with(make(&w, &c, 200), &err, ERR_NOMEM, "an upload needs "
-		   "15728640 bytes of the 41943040 byte memory budget, and "
-		   "others have them; raise -o memory=", "a third one waits");
+		   "15728640 bytes of the 41943040 byte memory budget; "
+		   "raise -o memory=", "a third one waits");
 	sink_discard(a);
 	succeeds(make(&w, &c, 0), &err, "and may come when one has gone");
 	sink_discard(b);
