@@ -31,18 +31,31 @@ static int open_sums(struct s3_buffer *buffer, bool is_signed,
 	return 0;
 }
 
+int s3_buffer_spool(struct s3_buffer *buffer, struct scratch *scratch,
+		    uint64_t size, struct error *err)
+{
+	if (scratch_reserve(scratch, size, NULL))
+		return error_errno(err, ENOSPC, "a large part needs %llu bytes "
+				   "of scratch space, and others have too much "
+				   "of the %llu bytes of -o scratch-size=",
+				   (unsigned long long)size,
+				   (unsigned long long)
+				   scratch_stats(scratch).limit);
+	buffer->scratch = scratch;
+	buffer->from_scratch = size;
+	return 0;
+}
+
 int s3_buffer_init(struct s3_buffer *buffer, unsigned int number,
-		   uint64_t size, struct scratch *scratch, bool is_signed,
-		   struct error *err)
+		   uint64_t size, bool is_signed, struct error *err)
 {
 	void *data;
 
 	buffer->number = number;
 	buffer->size = size;
 	buffer->file = -1;
-	if (scratch) {
-		buffer->scratch = scratch;
-		buffer->file = scratch_open_file(scratch, err);
+	if (buffer->scratch) {
+		buffer->file = scratch_open_file(buffer->scratch, err);
 		return buffer->file < 0 ? -1 :
 					  open_sums(buffer, is_signed, err);
 	}
@@ -73,8 +86,9 @@ static int write_file(struct s3_buffer *buffer, const char *data, size_t n,
 		if (done < 0 && errno == EINTR)
 			continue;
 		if (done < 0)
-			return error_errno(err, errno, "cannot write to the "
-					   "scratch space");
+			return error_errno(err, errno, "scratch=%s: cannot "
+					   "write a part",
+					   scratch_dir(buffer->scratch));
 		if (add_sums(buffer, data, (size_t)done, err))
 			return -1;
 		buffer->used += (uint64_t)done;
@@ -84,27 +98,18 @@ static int write_file(struct s3_buffer *buffer, const char *data, size_t n,
 	return 0;
 }
 
-/* The scratch space counts what the file has, written or not. */
 static int add_to_file(struct s3_buffer *buffer, const char *data, uint64_t n,
 		       struct error *err)
 {
 	uint64_t end = buffer->used + n;
 
-	if (scratch_reserve(buffer->scratch, n, NULL))
-		return error_errno(err, ENOSPC, "its large parts need more "
-				   "scratch space than the %llu bytes of -o "
-				   "scratch-size=", (unsigned long long)
-				   scratch_stats(buffer->scratch).limit);
 	while (buffer->used < end) {
 		size_t length = (size_t)min_u64(end - buffer->used,
 						data ? 1u << 30 :
 						sizeof(zeroes));
 
-		if (write_file(buffer, data ? data : zeroes, length, err)) {
-			/* Only what is used is given back with the buffer. */
-			scratch_release(buffer->scratch, end - buffer->used);
+		if (write_file(buffer, data ? data : zeroes, length, err))
 			return -1;
-		}
 		data = data ? data + length : NULL;
 	}
 	return 0;
@@ -159,7 +164,7 @@ void s3_buffer_free(struct s3_buffer *buffer)
 	if (buffer->data)
 		munmap(buffer->data, buffer->size);
 	if (buffer->scratch) {
-		scratch_release(buffer->scratch, buffer->used);
+		scratch_release(buffer->scratch, buffer->from_scratch);
 		if (buffer->file >= 0)
 			close(buffer->file);
 	}

@@ -14,21 +14,26 @@
 
 struct scratch;
 
-/* Zero, with the memory that it takes, before s3_buffer_init(). */
+/* Zero, with what it takes of memory, before s3_buffer_init(). */
 struct s3_buffer {
 	unsigned int number;       /* from 1 */
 	uint64_t size, used;       /* bytes */
 	uint64_t from_reserve, from_budget; /* memory; its owner counts it */
 	char *data;                /* NULL: it is in a file */
 	int file;
-	struct scratch *scratch;   /* has counted `used` bytes of it */
+	struct scratch *scratch;   /* NULL: it is in memory */
+	uint64_t from_scratch;     /* bytes that scratch has counted of it */
 	EVP_MD_CTX *md5, *sha256;  /* of the file; sha256 NULL: not needed */
 };
 
-/* Without scratch it is memory, which is not counted here. */
+/* It is to be a file: take the space of all of it, so that it cannot end in the
+ * middle. ENOSPC. Comes before s3_buffer_init(). */
+int s3_buffer_spool(struct s3_buffer *buffer, struct scratch *scratch,
+		    uint64_t size, struct error *err);
+
+/* A file, or memory, which is not counted here. */
 int s3_buffer_init(struct s3_buffer *buffer, unsigned int number,
-		   uint64_t size, struct scratch *scratch, bool is_signed,
-		   struct error *err);
+		   uint64_t size, bool is_signed, struct error *err);
 
 /* Append to what there is; there is room for it. data NULL: zeroes. */
 int s3_buffer_add(struct s3_buffer *buffer, const void *data, uint64_t length,

@@ -305,20 +305,39 @@ static bool take_part(struct s3_sink *self, struct s3_buffer *buffer,
 }
 
 /* Wait until another part may be begun, and take its memory. */
-static int wait_room(struct s3_sink *self, struct s3_buffer *buffer,
-		     uint64_t bytes, bool is_spooled, struct error *err)
+static int wait_memory(struct s3_sink *self, struct s3_buffer *buffer,
+		       uint64_t bytes, struct error *err)
 {
 	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&self->lock);
-	unsigned int most = is_spooled ? SPOOLS_MAX : PARTS_MAX;
 
 	(void)held;
 	for (;;) {
 		if (check(self, err))
 			return -1;
-		if (self->on_way < most &&
-		    (is_spooled || take_part(self, buffer, bytes)))
+		if (self->on_way < PARTS_MAX && take_part(self, buffer, bytes))
 			return 0;
 		assert(self->on_way);
+		wait_change(self);
+	}
+}
+
+/* The same with scratch space. Of that nothing is set aside: when others have
+ * all of it, it ends. */
+static int wait_scratch(struct s3_sink *self, struct s3_buffer *buffer,
+			uint64_t bytes, struct error *err)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&self->lock);
+
+	(void)held;
+	for (;;) {
+		if (check(self, err))
+			return -1;
+		if (self->on_way < SPOOLS_MAX &&
+		    !s3_buffer_spool(buffer, self->scratch, bytes,
+				     self->on_way ? NULL : err))
+			return 0;
+		if (!self->on_way)
+			return -1;
 		wait_change(self);
 	}
 }
@@ -349,14 +368,14 @@ static int begin_part(struct s3_sink *self, struct error *err)
 	buffer = calloc(1, sizeof(*buffer));
 	if (!buffer)
 		return error_nomem(err);
-	if (wait_room(self, buffer, bytes, is_spooled, err)) {
+	if (is_spooled ? wait_scratch(self, buffer, bytes, err) :
+			 wait_memory(self, buffer, bytes, err)) {
 		free(buffer);
 		return -1;
 	}
 	self->current = buffer;
 	self->number++;
 	return s3_buffer_init(buffer, self->number, bytes,
-			      is_spooled ? self->scratch : NULL,
 			      s3_client_signs_bodies(self->bucket->client),
 			      err);
 }

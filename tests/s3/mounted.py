@@ -51,13 +51,13 @@ class Mount:
     """A mounted source; RuntimeError where that fails."""
 
     def __init__(self, top, source, *options, env=None, level="debug",
-                 cwd=None, text=""):
+                 cwd=None, text="", program="vmiefs"):
         number = next(_numbers)
         self.dir = os.path.join(top, f"mnt-{number}")
         self.log = os.path.join(top, f"log-{number}")
         self.env = env or environment()
         os.mkdir(self.dir)
-        status, said, _ = run("vmiefs", source, self.dir, "--log", self.log,
+        status, said, _ = run(program, source, self.dir, "--log", self.log,
                               *(w for o in options for w in ("-o", o)),
                               env=self.env, cwd=cwd, text=text)
         if status:

@@ -9,6 +9,8 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "common/budget.h"
@@ -442,9 +444,16 @@ static void test_spooled(void)
 	s3_bucket_init(&bucket, client, "bucket", true);
 	succeeds(scratch_new(&scratch, "/tmp", 1 << 20, &err), &err,
 		 "scratch space of 1 MiB");
-	succeeds(s3_buffer_init(file, 7500, 2 << 20, scratch, true, &err),
-		 &err, "a part in a file");
-	succeeds(s3_buffer_init(memory, 1, 2 << 20, NULL, true, &err), &err,
+	fails_with(s3_buffer_spool(file, scratch, 2 << 20, &err), &err,
+		   ERR_IO, "a large part needs 2097152 bytes of scratch "
+		   "space, and others have too much of the 1048576 bytes of "
+		   "-o scratch-size=", "scratch space ends");
+	is_u64((uint64_t)err.errnum, ENOSPC, "as a disk does");
+	succeeds(s3_buffer_spool(file, scratch, 1 << 20, &err), &err,
+		 "but there is some");
+	succeeds(s3_buffer_init(file, 7500, 1 << 20, true, &err), &err,
+		 "a part in a file");
+	succeeds(s3_buffer_init(memory, 1, 1 << 20, true, &err), &err,
 		 "one in memory");
 	for (int i = 0; i < 2; i++) {
 		struct s3_buffer *buffer = i ? memory : file;
@@ -455,11 +464,7 @@ static void test_spooled(void)
 			 "zeroes");
 		succeeds(s3_buffer_add(buffer, data, 7, &err), &err, "bytes");
 	}
-	is_u64(scratch_stats(scratch).used, 300007, "take scratch space");
-	fails_with(s3_buffer_add(file, NULL, 1 << 20, &err), &err, ERR_IO,
-		   "its large parts need more scratch space than the 1048576 "
-		   "bytes of -o scratch-size=", "which ends");
-	is_u64((uint64_t)err.errnum, ENOSPC, "as a disk does");
+	is_u64(scratch_stats(scratch).used, 1 << 20, "takes scratch space");
 	succeeds(s3_buffer_payload(file, &bucket, &iov, &of_file, &err), &err,
 		 "a file to be sent");
 	ok(!of_file.iov && of_file.bytes == 300007, "as a file");
@@ -475,6 +480,37 @@ static void test_spooled(void)
 	s3_client_unref(client);
 }
 
+/* The disk below has less room than -o scratch-size= says. */
+static void test_full_disk(void)
+{
+	static char data[100000];
+	struct s3_buffer *buffer = calloc(1, sizeof(*buffer));
+	struct rlimit limit, small;
+	struct scratch *scratch;
+
+	succeeds(scratch_new(&scratch, "/tmp", 1 << 20, &err), &err,
+		 "scratch space");
+	succeeds(s3_buffer_spool(buffer, scratch, 1 << 20, &err), &err,
+		 "for a part");
+	succeeds(s3_buffer_init(buffer, 7500, 1 << 20, true, &err), &err,
+		 "in a file");
+	fflush(NULL);
+	signal(SIGXFSZ, SIG_IGN);
+	getrlimit(RLIMIT_FSIZE, &limit);
+	small = limit;
+	small.rlim_cur = sizeof(data) / 2;
+	setrlimit(RLIMIT_FSIZE, &small);
+	(void)s3_buffer_add(buffer, data, sizeof(data), &err);
+	setrlimit(RLIMIT_FSIZE, &limit);
+	signal(SIGXFSZ, SIG_DFL);
+	is_u64((uint64_t)err.errnum, EFBIG, "a disk without room");
+	is_str(err.text, "scratch=/tmp: cannot write a part: File too large",
+	       "is named");
+	s3_buffer_free(buffer);
+	is_u64(scratch_stats(scratch).used, 0, "and nothing is kept");
+	scratch_free(scratch);
+}
+
 int main(void)
 {
 	test_reserve();
@@ -486,5 +522,6 @@ int main(void)
 	test_discard();
 	test_store_cancel();
 	test_spooled();
+	test_full_disk();
 	return tap_done();
 }
