@@ -134,6 +134,8 @@ def find_bucket(state, request):
 
 def usual(state, request, picked):
     """What S3 answers; raises Refusal."""
+    if state.upstream:
+        return state.upstream.answer(request, picked)
     xml = {"Content-Type": "application/xml"}
     region = state.args.region or "us-east-1"
     if request.op in ("get", "head"):

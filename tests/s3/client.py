@@ -32,7 +32,7 @@ class Client:
 
     def send(self, path, query="", method="GET", headers=None, body=None):
         """Send a request as it is; (status, headers, body)."""
-        link = http.client.HTTPConnection(self.host, timeout=10)
+        link = http.client.HTTPConnection(self.host, timeout=60)
         try:
             link.request(method, path + ("?" + query if query else ""), body,
                          headers=headers or {})

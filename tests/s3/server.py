@@ -43,10 +43,12 @@ import writing
 from bodies import Body
 from bucket import Bucket
 from uploads import Uploads
+from upstream import Upstream
 
 HEAD_MAX = 65536
 PIECE = 262144
-LINGER = 5  # seconds
+# Seconds; who has read the answer ends it sooner, however busy the machine.
+LINGER = 60
 WAY_IN = ("head", "body", "read")
 SECRET = ("authorization", "x-amz-security-token")
 
@@ -113,6 +115,8 @@ class State:
         self.uploads = Uploads(os.path.join(self.hidden, "uploads"))
         self.rules = rules.Rules()
         self.verifier = sigv4.Verifier(keys, args.region)
+        self.upstream = Upstream(args.upstream, keys[0]) \
+            if args.upstream else None
         self.log = []
         self.lock = threading.Lock()
 
@@ -238,6 +242,7 @@ class Connection(socketserver.BaseRequestHandler):
         begin = time.monotonic()
         while True:
             if entry["received"] == stop:
+                self.pass_on_cut(request, rules_of, fault)
                 self.strike(fault)
                 stop = None
             if entry["received"] == size:
@@ -254,6 +259,12 @@ class Connection(socketserver.BaseRequestHandler):
             if rate:
                 late = begin + entry["received"] / rate - time.monotonic()
                 time.sleep(max(0, late))
+
+    def pass_on_cut(self, request, picked, fault):
+        """The server behind this one gets what came until then."""
+        if fault and self.state.upstream and fault["do"] != "stall":
+            request.body.end()
+            self.state.upstream.cut(request, picked)
 
     def serve(self):
         """One request; true if another may follow."""
@@ -343,12 +354,21 @@ class Connection(socketserver.BaseRequestHandler):
                     self.strike(fault)
                 else:
                     piece = min(piece, where - sent)
-            self.stream.sendall(read(sent, piece))
+            self.send_piece(read(sent, piece), sent, entry)
             sent += piece
-            entry["bytes"] = sent
             if self.rate:
                 late = begin + sent / self.rate - time.monotonic()
                 time.sleep(max(0, late))
+
+    def send_piece(self, piece, sent, entry):
+        """Counted before it goes: who has the bytes may ask for the log at
+        once. What does not arrive is not counted."""
+        entry["bytes"] = sent + len(piece)
+        try:
+            self.stream.sendall(piece)
+        except OSError:
+            entry["bytes"] = sent
+            raise
 
     def strike(self, fault):
         """Reset, end or silence; returns where it goes on behind that, or
@@ -405,6 +425,8 @@ class Control(socketserver.StreamRequestHandler):
         if (method, path) == ("GET", "/counts"):
             return json.dumps(state.counts())
         if (method, path) == ("GET", "/uploads"):
+            if state.upstream:
+                raise ValueError("ask the server behind this one")
             return json.dumps(state.uploads.describe())
         value = json.loads(body or b"null")
         if path == "/rules":
@@ -459,6 +481,8 @@ def parse_arguments():
         help="of bodies above 1 MiB keep only size and sums: zeroes")
     add("--idle", type=float, default=0, metavar="SECONDS",
         help="close connections that are idle for so long")
+    add("--upstream", metavar="URL",
+        help="the work is done by the S3 server there, with the first key")
     add("--keys", metavar="FILE", help="as for PUT /keys; else AWS_*")
     add("--ready", metavar="FILE")
     return parser.parse_args()

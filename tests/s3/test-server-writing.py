@@ -18,7 +18,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 import sigv4  # noqa: E402
 import tap  # noqa: E402
 from client import Client, field, quoted  # noqa: E402
-from control import Server  # noqa: E402
+from control import KEYS, Server  # noqa: E402
 
 MIB = 1 << 20
 
@@ -383,6 +383,70 @@ def check_buckets(client):
              ((204, ""), 404), "and then it does")
 
 
+def check_upstream(client, top):
+    """One in front of another: faults strike here, the work is done there."""
+    behind = client.server
+    behind.reset()
+    empty = os.path.join(top, "empty")
+    os.mkdir(empty)
+    with Server(empty, f"--upstream={behind.url()}") as server:
+        front = Client(server)
+        data = os.urandom(2 * MIB + 1)
+        tap.same(front.put("/one/a b+%", data, {"x-amz-meta-a": "b"}),
+                 (200, ""), "sent there")
+        status, headers, body = front.get("/one/a b+%")
+        tap.ok((status, headers["x-amz-meta-a"], body) == (200, "b", data),
+               "and fetched", (status, headers.items(), len(body)))
+        tap.same([client.get("/one/a b+%")[2] == data, os.listdir(empty)],
+                 [True, [".scripted"]], "it is there, not here")
+        status, headers, _ = front.get("/one/a b+%", method="HEAD")
+        tap.same((status, headers["content-length"]), (200, str(len(data))),
+                 "its head")
+        tap.same(front.put("/one/a b+%", b"c", {"if-none-match": "*"}),
+                 (412, "PreconditionFailed"), "what is refused there")
+        tap.same(front.get("/one/none", "uploadId=x", "DELETE")[0], 404,
+                 "what is not there")
+        check_faults_between(front, client)
+        server.keys({**KEYS, "expired": True})
+        tap.same(front.code("/one/a b+%"), (400, "ExpiredToken"),
+                 "keys that end here")
+        behind.stop()
+        server.keys(KEYS)
+        try:
+            said = front.get("/one/a b+%")[0]
+        except ConnectionError:
+            said = "gone"
+        tap.same(said, "gone", "a server that is away")
+    behind.start()
+
+
+def check_faults_between(front, client):
+    """The server behind gets no byte, some, or all."""
+    for rule, want, sizes in (
+            ({"do": "reset", "at": "head"}, ("gone", False), []),
+            ({"do": "reset", "at": "body", "after": 70000}, ("gone", False),
+             [70000]),
+            ({"do": "cut", "at": "read"}, ("gone", False), []),
+            ({"do": "reset", "at": "request"}, ("gone", True), [100000]),
+            ({"do": "reply", "status": 500, "work": True}, (500, True),
+             [100000]),
+            ({"do": "reply", "status": 403}, (403, False), [])):
+        client.server.reset()
+        tap.same(outcome(front, rule, key="/one/between"), want,
+                 f"between two servers: {rule}")
+        end = time.monotonic() + 60
+        while [e["received"] for e in client.server.log(op="put")] != sizes \
+                and time.monotonic() < end:
+            time.sleep(0.02)
+        tap.same([e["received"] for e in client.server.log(op="put")], sizes,
+                 "and what came to the second one")
+    tap.same(front.put("/one/between", b"", {"if-none-match": "*"})[0], 200,
+             "nothing is there")
+    front.server.rules({"do": "conditions", "as": "ignored"})
+    tap.same(front.put("/one/between", b"d", {"if-none-match": "*"})[0], 200,
+             "conditions that are taken away")
+
+
 def check_forgetting(root):
     """A server without room keeps sizes and sums."""
     with Server(root, "--forget") as server:
@@ -418,6 +482,7 @@ def main():
             check_rules(client)
             check_refresh(client, root)
             check_buckets(client)
+            check_upstream(client, top)
         check_forgetting(root)
     return tap.done()
 
