@@ -28,6 +28,8 @@ import sigv4
 
 THREADS = 8
 PIECE = 1 << 20
+# Seconds; servers close what is idle for a minute.
+KEEP = 20
 
 
 class Client:
@@ -50,17 +52,22 @@ class Client:
                             {"host": self.host, **(headers or {})},
                             sigv4.UNSIGNED)
         signed["content-length"] = str(size)
-        if not hasattr(self.local, "link"):
-            self.local.link = http.client.HTTPConnection(
-                self.host, timeout=300, blocksize=PIECE)
-        link = self.local.link
+        link = self.link()
         link.request(method, path + ("?" + query if query else ""), body,
                      signed)
         answer = link.getresponse()
         text = answer.read()
+        self.local.used = time.monotonic()
         if answer.status >= 300:
             raise OSError(f"{method} {path}: {answer.status} {text[:300]}")
         return answer.headers, text
+
+    def link(self):
+        """This thread's connection; a new one where that was idle."""
+        if time.monotonic() - getattr(self.local, "used", -KEEP) >= KEEP:
+            self.local.link = http.client.HTTPConnection(
+                self.host, timeout=300, blocksize=PIECE)
+        return self.local.link
 
     def pages(self, bucket, query, marker):
         """The answers of a listing; marker(answer) is the query of the next
