@@ -3,7 +3,7 @@
 # Copyright the vmiefs authors
 """Memory and scratch space of large writes: 100 GiB with holes, and more dense
 bytes than the budget has room for, stay within -o memory= and take no scratch
-space."""
+space. Raw, a real server would store all of the holes: it gets less."""
 
 import json
 import os
@@ -13,6 +13,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(__file__))
 import export  # noqa: E402
+import stores  # noqa: E402
 from export import tap  # noqa: E402
 
 LIMIT = 48 << 20
@@ -44,18 +45,27 @@ def is_sanitized():
         return "san: yes" in features.read()
 
 
+def size_of(name):
+    """How large a disk with holes is to be, in GiB."""
+    keeps_holes = stores.kind() in ("", "scripted")
+    return 100 if keeps_holes or name != "a.raw" else 2
+
+
 def write_sparse(mount, name, block):
-    """100 GiB, of which each fourth one has some bytes."""
+    """A large disk with some bytes in 25 places."""
+    size = size_of(name) * GIB
+    places = [at * (size // 25 + 1000) for at in range(25)]
     fd = os.open(mount.disk(name), os.O_CREAT | os.O_WRONLY)
-    for at in range(0, 100, 4):
-        os.pwrite(fd, block, at * GIB + at * 1000)
-    os.ftruncate(fd, 100 * GIB)
+    for place in places:
+        os.pwrite(fd, block, place)
+    os.ftruncate(fd, size)
     os.close(fd)
     fd = os.open(mount.disk(name), os.O_RDONLY)
-    tap.same(os.lseek(fd, 0, os.SEEK_END), 100 * GIB, f"{name}: its size")
-    tap.ok(all(os.pread(fd, len(block), at * GIB + at * 1000) == block
-               for at in range(0, 100, 4)), f"{name}: its bytes")
-    tap.same(os.pread(fd, 4096, 50 * GIB), bytes(4096), f"{name}: a hole")
+    tap.same(os.lseek(fd, 0, os.SEEK_END), size, f"{name}: its size")
+    tap.ok(all(os.pread(fd, len(block), place) == block for place in places),
+           f"{name}: its bytes")
+    tap.same(os.pread(fd, 4096, places[12] - 5000), bytes(4096),
+             f"{name}: a hole")
     os.close(fd)
 
 
