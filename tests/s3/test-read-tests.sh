@@ -8,11 +8,12 @@
 cd "$top_srcdir/tests" || exit 99
 
 # Tests that read begin with a server of their own where they are in Python,
-# those that write mount by export.py.
+# those that write mount by export.py, those of faults by places.py.
 mounting() {
 	grep -lE '^need_fuse|^guest_test|^for_each_container' fs/*.sh \
 		guest/guest-*.sh tools-compat/*.sh | grep -v '/compat\.sh'
-	grep -lE '^    export\.need_fuse' fs/test-*.py
+	grep -lE '^    export\.need_fuse|^    places\.begin' \
+		fs/test-*.py s3/test-*.py
 }
 
 # Those that say themselves why they need a directory may be left out.
