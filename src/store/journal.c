@@ -433,7 +433,7 @@ void journal_end(struct journal *journal, uint64_t number, bool is_left)
 	pthread_cond_broadcast(&journal->changed);
 }
 
-bool journal_wait(struct journal *journal, unsigned int ms)
+bool journal_wait(struct journal *journal, unsigned int ms, bool *is_new)
 {
 	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&journal->lock);
 	struct timespec until;
@@ -451,6 +451,7 @@ bool journal_wait(struct journal *journal, unsigned int ms)
 						  &journal->lock, &until) :
 			   pthread_cond_wait(&journal->changed,
 					     &journal->lock);
+	*is_new = journal->has_left;
 	journal->has_left = false;
 	return !journal->is_stopped;
 }

@@ -97,9 +97,9 @@ enum journal_claim journal_claim(struct journal *journal, const char *server,
 				 const char *bucket, const char *key,
 				 const char *id);
 
-/* Wait until something was left by this mount, or so long (0: for ever). False
- * once journal_stop() was called. */
-bool journal_wait(struct journal *journal, unsigned int ms);
+/* Wait until something was left by this mount (*is_new), or so long (0: for
+ * ever). False once journal_stop() was called. */
+bool journal_wait(struct journal *journal, unsigned int ms, bool *is_new);
 void journal_stop(struct journal *journal);
 
 /* Add "journal" to an object, for control/stats. */

@@ -181,29 +181,32 @@ static enum journal_verdict clear_intent(void *arg,
 		s3_bucket_destroy(&own);
 	if (!ret)
 		return search.again ? JOURNAL_LATER : JOURNAL_DONE;
-	if (err.kind == ERR_NOT_FOUND)
-		return JOURNAL_DONE; /* with its bucket */
+	if (!strcmp(err.remote.code, "NoSuchBucket"))
+		return JOURNAL_DONE;
 	note_failure(clear, intent, &err);
 	return JOURNAL_LATER;
+}
+
+/* What is new is not made to wait by what has failed for long. */
+static unsigned int next_pause(unsigned int pause_ms, bool is_new)
+{
+	if (!pause_ms || is_new)
+		return AGAIN_MS;
+	return (unsigned int)min_u64(2 * (uint64_t)pause_ms, LATEST_MS);
 }
 
 static void *run(void *arg)
 {
 	struct s3_clear *clear = arg;
 	unsigned int pause_ms = 0;
+	bool is_new = false;
 
 	do {
 		bool again = journal_sweep(clear->journal, clear_intent,
 					   clear);
 
-		if (!again)
-			pause_ms = 0;
-		else if (!pause_ms)
-			pause_ms = AGAIN_MS;
-		else
-			pause_ms = (unsigned int)min_u64(2 * pause_ms,
-							 LATEST_MS);
-	} while (journal_wait(clear->journal, pause_ms));
+		pause_ms = again ? next_pause(pause_ms, is_new) : 0;
+	} while (journal_wait(clear->journal, pause_ms, &is_new));
 	return NULL;
 }
 

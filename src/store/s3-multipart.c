@@ -481,7 +481,9 @@ int s3_upload_abort(const struct s3_upload *upload, bool *was_gone,
 			    &why);
 	http_response_free(&response);
 	strbuf_free(&query);
-	*was_gone = ret && is_code(&why, "NoSuchUpload");
+	/* Swift says so of one that was completed. */
+	*was_gone = ret && (is_code(&why, "NoSuchUpload") ||
+			    is_code(&why, "NoSuchKey"));
 	s3_intent_end(upload, ret && !*was_gone);
 	if (!ret || *was_gone)
 		return 0;

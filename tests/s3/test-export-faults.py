@@ -111,6 +111,10 @@ CASES = (
     *((f"part {number} breaks at {where}", LARGE,
        [breaks("upload-part", where, query=f"partNumber={number}(&|$)")], GOOD)
       for number in (1, 2, 3) for where in PLACES),
+    # Swift says so of an upload that is complete: the other one is to go.
+    ("beginning it is lost, and it is unknown by another name",
+     LARGE, [breaks("create-upload", "request"),
+             reply("abort-upload", 404, "NoSuchKey")], GOOD),
     # When it is opened, before it is sent, and when it is there.
     *((f"look {nth} breaks at {where}", data,
        [breaks("head", where, nth=nth)], GOOD)

@@ -321,10 +321,12 @@ static void test_left(void)
 	uint64_t kept = begin(journal, "kept"), left = begin(journal, "left");
 	struct error err = { 0 };
 	json_t *stats = json_object();
+	bool is_new = false;
 
 	journal_know(journal, left, "L", true, 1001);
 	journal_end(journal, left, true);
-	ok(journal_wait(journal, 0), "is told at once");
+	ok(journal_wait(journal, 0, &is_new) && is_new, "is told at once");
+	ok(journal_wait(journal, 1, &is_new) && !is_new, "and once");
 	succeeds(journal_stats(journal, stats, &err), &err, "stats");
 	ok(json_integer_value(json_object_get(json_object_get(
 		stats, "uploads"), "left")) == 1, "counted");
@@ -340,7 +342,7 @@ static void test_left(void)
 	journal_end(journal, left, false);
 	journal_end(journal, kept, false);
 	journal_stop(journal);
-	ok(!journal_wait(journal, 0), "stopped");
+	ok(!journal_wait(journal, 0, &is_new), "stopped");
 	journal_free(journal);
 	journal = new_journal();
 	ok(!sweep_is(journal, &sweep, SERVER " bucket left2 ?~ 1000-1120;"),
