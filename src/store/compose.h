@@ -33,8 +33,9 @@ struct store_piece {
  * borrowed until this returns.
  *
  * A source that has not its info's ETag any more is ERR_STALE. Pieces of
- * length 0 are left out, and nothing is asked about their objects. A range
- * that its object does not have is ERR_ARG.
+ * length 0 are left out, and nothing is asked about their objects, unless one
+ * is all there is: a copy of one whole object keeps what the store knows of it
+ * besides its bytes. A range that its object does not have is ERR_ARG.
  *
  * goes_on (NULL: nobody asks) hears from time to time that `done` of `total`
  * bytes are there; false stops all with ERR_CANCELLED. It is called by one

@@ -94,6 +94,8 @@ static int copy_all(struct s3_store *self, const char *from,
 {
 	struct sink_args sink_args = { .replace = args->replace,
 				       .size = info->size,
+				       .budget = args->budget,
+				       .scratch = args->scratch,
 				       .patience.wait_ms = SINK_WAIT_MS };
 	struct store_piece piece = { .key = from, .info = info,
 				     .length = info->size };

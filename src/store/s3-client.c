@@ -22,7 +22,7 @@
 #define HOPS_MAX       3
 #define UPLOADS_MAX    32 /* parts on their way, of all objects together */
 #define OWN_HEADERS    8
-#define HEADERS_MAX    24
+#define HEADERS_MAX    72
 #define HEADER_MAX     (16u << 10) /* session tokens have some KiB */
 #define URL_MAX        (16u << 10) /* a key of 1024 bytes takes 3 KiB */
 #define SKEW_S         300 /* S3 tolerates 900 */
@@ -358,8 +358,13 @@ static int make_headers(struct sending *s, const char *path,
 	}
 	if (list_headers(headers, 0, err))
 		return -1;
-	for (; more && *more && headers->count < HEADERS_MAX - 1; more++)
+	for (; more && *more; more++) {
+		/* One more signs them. */
+		if (headers->count == HEADERS_MAX - 1)
+			return error_set(err, ERR_LIMIT, "a request has more "
+					 "than %d headers", HEADERS_MAX);
 		headers->lines[headers->count++] = *more;
+	}
 	return s->keys ? sign(s, path, hash, headers, err) : 0;
 }
 

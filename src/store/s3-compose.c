@@ -211,33 +211,54 @@ static int gather(struct copying *c, const struct copy_part *part, char *buf,
 	return 0;
 }
 
-static int send_part(struct copying *c, size_t i, size_t pieces,
-		     uint64_t fetched, struct error *err)
+/* A part that is to be sent. */
+struct loaded {
+	struct iovec *iov;
+	char *buf;
+	uint64_t bytes; /* of buf, in the budget */
+	struct s3_payload payload;
+};
+
+static void unload_part(struct copying *c, struct loaded *loaded)
+{
+	free(loaded->iov);
+	free(loaded->buf);
+	free_memory(c, loaded->bytes);
+}
+
+/* unload_part() ends what is loaded. */
+static int load_part(struct copying *c, size_t i, struct loaded *loaded,
+		     struct error *err)
 {
 	const struct copy_part *part = &c->plan.parts[i];
-	AUTO_FREE struct iovec *iov = calloc(pieces, sizeof(*iov));
-	AUTO_FREE char *buf = malloc((size_t)fetched + 1);
-	struct s3_payload payload = { .iov = iov, .bytes = part->length };
+	size_t pieces = measure_part(c, part, &loaded->bytes);
 
-	if (!iov || !buf)
-		return error_nomem(err);
-	if (gather(c, part, buf, &payload, iov, err) ||
-	    s3_payload_digest(&c->store->bucket, &payload, err))
+	if (take_memory(c, loaded->bytes, err))
 		return -1;
-	return s3_upload_part(&c->upload, (unsigned int)i + 1, &payload,
-			      &c->parts[i], err);
+	loaded->iov = calloc(pieces + 1, sizeof(*loaded->iov));
+	loaded->buf = malloc((size_t)loaded->bytes + 1);
+	loaded->payload = (struct s3_payload){ .iov = loaded->iov,
+					       .bytes = part->length };
+	if (!loaded->iov || !loaded->buf)
+		error_nomem(err);
+	else if (!gather(c, part, loaded->buf, &loaded->payload, loaded->iov,
+			 err) &&
+		 !s3_payload_digest(&c->store->bucket, &loaded->payload, err))
+		return 0;
+	unload_part(c, loaded);
+	return -1;
 }
 
 static int put_part(struct copying *c, size_t i, struct error *err)
 {
-	uint64_t fetched;
-	size_t pieces = measure_part(c, &c->plan.parts[i], &fetched);
+	struct loaded loaded;
 	int ret;
 
-	if (take_memory(c, fetched, err))
+	if (load_part(c, i, &loaded, err))
 		return -1;
-	ret = send_part(c, i, pieces, fetched, err);
-	free_memory(c, fetched);
+	ret = s3_upload_part(&c->upload, (unsigned int)i + 1, &loaded.payload,
+			     &c->parts[i], err);
+	unload_part(c, &loaded);
 	return ret;
 }
 
@@ -337,9 +358,14 @@ static int check_source(void *arg, size_t i, struct error *err)
 /* Is it a copy of one object? */
 static bool is_whole(const struct copying *c)
 {
-	const struct store_piece *first = first_piece(c);
+	const struct store_piece *first;
 	uint64_t at = 0;
 
+	if (!c->plan.piece_count)
+		return false;
+	first = first_piece(c);
+	if (!first->length && c->plan.piece_count > 1)
+		return false;
 	for (size_t i = 0; i < c->plan.piece_count; i++) {
 		const struct store_piece *piece = &c->plan.pieces[i];
 
@@ -350,24 +376,32 @@ static bool is_whole(const struct copying *c)
 			return false;
 		at += piece->length;
 	}
-	return !first->data && at == first->info->size;
+	return !first->data && first->info && at == first->info->size;
+}
+
+/* What the one object is besides its bytes. */
+static int describe(struct copying *c, char *lines[S3_HEADERS_MAX + 1],
+		    struct error *err)
+{
+	char key[S3_KEY_SIZE];
+
+	if (s3_full_key(c->store, first_piece(c)->key, key, err) ||
+	    s3_describe(&c->store->bucket, key, &c->parallel.stop, lines, err))
+		return blame(first_piece(c), err);
+	return 0;
 }
 
 static int begin(void *arg, size_t i, struct error *err)
 {
 	struct copying *c = arg;
 	char *lines[S3_HEADERS_MAX + 1] = { NULL };
-	char key[S3_KEY_SIZE];
 	int ret = 0;
 
 	if (s3_target_ask(&c->target, err))
 		return -1;
 	c->upload.is_copy = is_whole(c);
-	if (c->upload.is_copy &&
-	    (s3_full_key(c->store, first_piece(c)->key, key, err) ||
-	     s3_describe(&c->store->bucket, key, &c->parallel.stop, lines,
-			 err)))
-		ret = blame(first_piece(c), err);
+	if (c->upload.is_copy)
+		ret = describe(c, lines, err);
 	if (!ret)
 		ret = s3_upload_begin(&c->upload, (const char *const *)lines,
 				      err);
@@ -501,7 +535,51 @@ static int copy_whole(void *arg, size_t i, struct error *err)
 	return 0;
 }
 
-/* Small objects, by way of a sink. */
+/* One that the server does not copy, since it is empty or might be another one
+ * by then. */
+
+struct putting {
+	struct copying *copying;
+	struct loaded loaded;
+	char *lines[S3_HEADERS_MAX + 1];
+};
+
+static int send_put(void *arg, const char *condition, struct error *err)
+{
+	struct putting *putting = arg;
+	const char *headers[S3_HEADERS_MAX + 1];
+	size_t n = 0;
+
+	for (; putting->lines[n]; n++)
+		headers[n] = putting->lines[n];
+	headers[n++] = condition;
+	headers[n] = NULL;
+	return s3_put(&putting->copying->upload, headers,
+		      &putting->loaded.payload, putting->copying->info, err);
+}
+
+static int put_whole(void *arg, size_t i, struct error *err)
+{
+	struct copying *c = arg;
+	struct putting putting = { .copying = c };
+	int ret = -1;
+
+	c->upload.is_copy = true;
+	c->sources[0] = (size_t)(first_piece(c) - c->plan.pieces);
+	/* What is fetched is pinned; nothing is fetched of an empty one. */
+	if (!s3_target_ask(&c->target, err) &&
+	    !describe(c, putting.lines, err) &&
+	    (first_piece(c)->length || !check_source(c, 0, err)) &&
+	    !load_part(c, 0, &putting.loaded, err)) {
+		ret = s3_target_publish(&c->target, S3_PUT_NEW, S3_PUT_MATCH,
+					send_put, &putting, err);
+		unload_part(c, &putting.loaded);
+	}
+	s3_describe_free(putting.lines);
+	return ret;
+}
+
+/* Small objects of pieces, by way of a sink. */
 static int read_range(struct store *store, struct compose *compose,
 		      const struct store_piece *piece, struct sink *sink,
 		      struct error *err)
@@ -546,17 +624,25 @@ static int make_plan(struct copying *c, struct error *err)
 
 static int make_object(struct copying *c, struct error *err)
 {
+	bool is_one = c->plan.way == COPY_WHOLE ||
+		      (c->plan.way == COPY_PUT && is_whole(c));
+
+	if (is_one) {
+		c->sources = calloc(1, sizeof(*c->sources));
+		if (!c->sources)
+			return error_nomem(err);
+	}
 	switch (c->plan.way) {
 	case COPY_WHOLE:
-		c->sources = calloc(1, sizeof(*c->sources));
-		return c->sources ? run_one(c, copy_whole, err) :
-				    error_nomem(err);
+		return run_one(c, copy_whole, err);
 	case COPY_PARTS:
 		return make_of_parts(c, err);
 	case COPY_PUT:
 		break;
 	}
 	s3_client_count_copy(c->store->bucket.client, false, c->plan.sent);
+	if (is_one)
+		return run_one(c, put_whole, err);
 	return compose_by_sink(&c->store->store, c->store_key, c->args,
 			       c->compose, read_range, c->info, err);
 }

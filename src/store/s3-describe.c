@@ -42,7 +42,7 @@ static int collect(const struct http_response *response, const char *key,
 		while (len && (line[len - 1] == '\r' || line[len - 1] == ' '))
 			len--;
 		if (is_kept(line, len)) {
-			if (n == S3_HEADERS_MAX) {
+			if (n == S3_HEADERS_MAX - 1) {
 				log_warning("%s: its copy has only %zu of its "
 					    "headers", key, n);
 				return 0;

@@ -9,7 +9,8 @@
 #include "store/s3-multipart.h"
 
 /* Ask for key. lines, NULL-ended then, are the headers that make an object like
- * it: content type, encoding, language and disposition, caching, metadata.
+ * it: content type, encoding, language and disposition, caching, metadata;
+ * fewer than S3_HEADERS_MAX, so that a condition can join them.
  * Freed by s3_describe_free(), also after a failure. */
 int s3_describe(struct s3_bucket *bucket, const char *key,
 		const atomic_bool *cancelled, char *lines[S3_HEADERS_MAX + 1],

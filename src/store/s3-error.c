@@ -56,7 +56,7 @@ static const struct row code_rows[] = {
 	  "the server does not support this" },
 	{ "NoSuchBucket", ERR_NOT_FOUND, true, "there is no bucket '@B'" },
 	{ "NoSuchKey", ERR_NOT_FOUND, true, "there is no such key" },
-	{ "NoSuchUpload", ERR_NOT_FOUND, true,
+	{ "NoSuchUpload", ERR_IO, true,
 	  "somebody has ended the upload" },
 	{ "NotImplemented", ERR_UNSUPPORTED, false,
 	  "the server does not support this" },

@@ -244,21 +244,21 @@ static void expect(struct s3_expected *expected,
 	hex_of(payload->md5, expected->etag);
 }
 
-int s3_put(struct s3_bucket *bucket, const char *key,
-	   const char *const *headers, const struct s3_payload *payload,
-	   const atomic_bool *cancelled, struct object_info *info,
+int s3_put(const struct s3_upload *upload, const char *const *headers,
+	   const struct s3_payload *payload, struct object_info *info,
 	   struct error *err)
 {
+	struct s3_bucket *bucket = upload->bucket;
 	const char *lines[LINES_MAX];
 	char md5[64];
 	struct s3_request request = {
 		.method = "PUT",
-		.key = key,
+		.key = upload->key,
 		.headers = lines,
 		.body = payload->iov,
 		.body_count = payload->iovcnt,
 		.payload_hash = payload->hash,
-		.cancelled = cancelled,
+		.cancelled = upload->cancelled,
 	};
 	struct s3_expected expected;
 	struct http_response response;
@@ -266,15 +266,15 @@ int s3_put(struct s3_bucket *bucket, const char *key,
 	int ret;
 
 	md5_header(payload, md5, sizeof(md5));
-	collect_headers(lines, bucket, false, md5, headers);
+	collect_headers(lines, bucket, upload->is_copy, md5, headers);
 	expect(&expected, bucket, payload);
 	ret = s3_send_again(bucket, S3_CALL_PUT, &request, &response, &why);
 	if (ret && response.is_repeated)
 		why.remote.attempts++;
 	http_response_free(&response);
 	if (!ret)
-		return s3_verify(bucket, key, &expected, info, err);
-	if (!s3_find_lost(bucket, key, &expected, info, &why))
+		return s3_verify(bucket, upload->key, &expected, info, err);
+	if (!s3_find_lost(bucket, upload->key, &expected, info, &why))
 		return 0;
 	s3_headers_blame(s3_client_headers(bucket->client), &why);
 	if (err)

@@ -21,7 +21,7 @@
 #define S3_OBJECT_MAX    (5ull << 40)
 #define S3_UPLOAD_ID_MAX 1024         /* with the NUL */
 #define S3_MD5_BYTES     16
-#define S3_HEADERS_MAX   12           /* of who makes an object */
+#define S3_HEADERS_MAX   48           /* of who makes an object */
 
 /* One upload. Texts are borrowed from whoever has it. */
 struct s3_upload {
@@ -54,12 +54,12 @@ struct s3_payload {
 int s3_payload_digest(const struct s3_bucket *bucket,
 		      struct s3_payload *payload, struct error *err);
 
-/* PutObject: all of an object at once, of at most S3_PART_MAX bytes. headers
- * (NULL-ended, or NULL) as for s3_upload_begin(). Sent without them, an object
+/* PutObject: all of an object at once, of at most S3_PART_MAX bytes; nothing is
+ * begun, upload only says what it is to be. headers (NULL-ended, or NULL) as
+ * for s3_upload_begin(), with the condition among them; without one, an object
  * that is there is replaced. info as of s3_upload_complete(). */
-int s3_put(struct s3_bucket *bucket, const char *key,
-	   const char *const *headers, const struct s3_payload *payload,
-	   const atomic_bool *cancelled, struct object_info *info,
+int s3_put(const struct s3_upload *upload, const char *const *headers,
+	   const struct s3_payload *payload, struct object_info *info,
 	   struct error *err);
 
 /* What the server has of a part. */

@@ -484,8 +484,7 @@ static int make_small(void *arg, const char *condition, struct error *err)
 	headers[n] = NULL;
 	if (s3_buffer_payload(buffer, self->bucket, &iov, &payload, err))
 		return -1;
-	return s3_put(self->bucket, self->key, headers, &payload, &self->stop,
-		      making->info, err);
+	return s3_put(&self->upload, headers, &payload, making->info, err);
 }
 
 static int make_large(void *arg, const char *condition, struct error *err)

@@ -66,12 +66,14 @@ typedef int store_upload_fn(void *arg, const struct store_upload *upload,
  * network. A store may always answer ERR_AGAIN. */
 #define STORE_NOWAIT 1u
 
+struct budget;
 struct compose;
 struct journal;
 struct json_t; /* of jansson */
 struct store;
 struct object;
 struct rename_args;
+struct scratch;
 struct sink;
 struct sink_args;
 
@@ -259,6 +261,9 @@ int store_remove(struct store *store, const char *key, const char *if_match,
 /* Zero is the default of each member. */
 struct rename_args {
 	bool replace; /* the key may be taken; otherwise ERR_EXISTS */
+	/* As in struct sink_args, for what a store has to fetch and send. */
+	struct budget *budget;
+	struct scratch *scratch;
 	/* As of store_compose(): a store that has to copy asks it. */
 	bool (*goes_on)(void *arg, uint64_t done, uint64_t total);
 	void *arg;

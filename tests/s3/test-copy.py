@@ -115,7 +115,7 @@ PARTS = (
     ("the answer to completing is lost", [lost("complete-upload")], "whole"),
     ("somebody ends the upload",
      [reply(404, "NoSuchUpload", "upload-part-copy", **EVER)],
-     ("not-found", "somebody has ended the upload")),
+     ("io", "somebody has ended the upload")),
     ("conditions mean nothing", [IGNORED], "whole"),
     ("conditions are unknown", [UNKNOWN], "whole"),
     ("aborting is busy",
@@ -303,15 +303,28 @@ class Tests:
         client = Client(self.server)
         want = {"content-type": "application/x-disk", "cache-control":
                 "no-store", "x-amz-meta-a": "1", "x-amz-meta-b": "two words"}
-        client.put("/vms/described", A, want)
         with self.cat("content-type=text/plain") as cat:
-            for how in ("new", "any"):
-                answer = cat.ask("compose", "like-it", how,
-                                 f"described:0:{len(A)}")
-                tap.ok(answer.ok, f"copied as {how}", f"{answer}")
-                headers = client.get("/vms/like-it", "", "HEAD")[1]
-                tap.same({name: headers[name] for name in want}, want,
-                         "it is like its source")
+            for size in len(A), MIB, 0:
+                client.put("/vms/described", A[:size], want)
+                cat.ask("pin", "described")
+                for how in ("new", "any"):
+                    answer = cat.ask("compose", f"like-{size}", how,
+                                     f"described:0:{size}")
+                    tap.ok(answer.ok, f"{size} bytes copied as {how}",
+                           f"{answer}")
+                    headers = client.get(f"/vms/like-{size}", "", "HEAD")[1]
+                    tap.same({name: headers[name] for name in want}, want,
+                             "they are like their source")
+                    tap.same(self.stored(f"like-{size}"),
+                             hashlib.md5(A[:size]).hexdigest(), "its bytes")
+            client.put("/vms/described", b"", {**want, "x-amz-meta-a": "2"})
+            cat.ask("pin", "described")
+            client.put("/vms/described", b"x", want)
+            answer = cat.ask("compose", "late", "new", "described:0:0")
+            tap.same((answer.kind, self.stored("late")), ("stale", None),
+                     "an empty object that was replaced")
+            client.put("/vms/described", A, want)
+            cat.ask("pin", "described")
             cat.ask("compose", "not-it", "new", f"described:1:{len(A) - 1}")
             headers = client.get("/vms/not-it", "", "HEAD")[1]
             tap.same((headers["content-type"], headers["x-amz-meta-a"]),

@@ -119,7 +119,7 @@ CASES = (
        "work": True}], "whole"),
     ("the upload is gone", LARGE,
      [reply(404, "NoSuchUpload", op="complete-upload", **EVER)],
-     ("not-found", "somebody has ended the upload")),
+     ("io", "somebody has ended the upload")),
     ("a part is gone", LARGE,
      [reply(400, "InvalidPart", op="complete-upload")],
      ("denied", "InvalidPart")),
