@@ -65,14 +65,30 @@ int fs_make_dir(struct fs *fs, struct node *dir, const char *name,
 	return *node ? 0 : -1;
 }
 
+/* A directory to users, which is one object. */
+static bool is_ova(struct fs *fs, struct node *dir, const char *name)
+{
+	struct listing_entry entry;
+	AUTO_FREE char *text = NULL;
+
+	return dir->view == VIEW_DISKS &&
+	       container_classify(name) == CONTAINER_OVA &&
+	       !fs_find(fs, dir, name, &entry, &text, NULL) &&
+	       !entry.is_prefix;
+}
+
 int fs_remove_dir(struct fs *fs, struct node *dir, const char *name,
 		  struct error *err)
 {
 	char prefix[STORE_KEY_MAX + 2];
 	struct store *store;
 
-	if (fs_dir_prefix(fs, dir, name, &store, prefix, err) ||
-	    store_remove_prefix(store, prefix, err))
+	if (fs_dir_prefix(fs, dir, name, &store, prefix, err))
+		return -1;
+	if (is_ova(fs, dir, name))
+		return error_errno(err, ENOTEMPTY, "an OVA is removed as the "
+				   "object that it is, below objects/");
+	if (store_remove_prefix(store, prefix, err))
 		return -1;
 	fs_drop_listing(fs, dir);
 	return 0;
@@ -81,6 +97,10 @@ int fs_remove_dir(struct fs *fs, struct node *dir, const char *name,
 static int check_right(struct fs *fs, const struct node *dir,
 		       struct error *err)
 {
+	if (dir->kind == NODE_OVA)
+		return error_errno(err, EROFS, "nothing in an OVA can be "
+				   "changed; all of it is one object, below "
+				   "objects/");
 	if (!fs->is_writable || !dir->bucket)
 		return error_errno(err, EROFS, "nothing can be changed here");
 	if (!fs->options->can_delete && !fs_is_part(dir))
@@ -209,7 +229,12 @@ int fs_rename(struct fs *fs, struct node *dir, const char *name,
 	      void *arg, struct error *err)
 {
 	char from[STORE_KEY_MAX + 2], to[STORE_KEY_MAX + 2];
-	struct rename_args args = { .goes_on = goes_on, .arg = arg };
+	struct rename_args args = {
+		.budget = engine_budget(fs->engine),
+		.scratch = exports_scratch(fs->exports),
+		.goes_on = goes_on,
+		.arg = arg,
+	};
 	struct target target;
 	bool is_taken;
 	int ret;
@@ -224,6 +249,9 @@ int fs_rename(struct fs *fs, struct node *dir, const char *name,
 		       -1;
 	if (dir->bucket != to_dir->bucket || dir->view != to_dir->view)
 		return error_errno(err, EXDEV, "has to be copied");
+	if (is_ova(fs, dir, name))
+		return error_errno(err, EPERM, "an OVA is renamed as the "
+				   "object that it is, below objects/");
 	if (rename_target(fs, to_dir, to_name, replace, to, &is_taken, err))
 		return -1;
 	if (!is_same_format(dir->view, from, to))

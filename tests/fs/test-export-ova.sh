@@ -156,4 +156,21 @@ fetch_store "$tmp/store"
 ok "whose digests are right" check_manifest "$tmp/store/app.ova"
 is "$(find "$tmp/store" -type f -printf "%P\n")" app.ova \
 	"nothing else is left"
+
+# It is one object, which can be removed and renamed as such only.
+unmount_vmiefs "$m"
+mount_vmiefs "$tmp/store" "$m" -o delete || exit
+ova=$m/disks/app.ova
+fails "no disk of it is removed" "Read-only" rm "$ova/d2.vmdk.raw"
+fails "nor renamed" "Read-only" mv "$ova/d2.vmdk.raw" "$m/disks/d.vmdk.raw"
+fails "nor is it removed" "not empty" rmdir "$ova"
+fails "or renamed as a directory" "not permitted" \
+	rename "$ova" "$m/disks/b.ova"
+like "$(tail -n 1 "$m/control/errors")" "below objects/" "what to do is said"
+ok "but as an object" mv "$m/objects/app.ova" "$m/objects/b.ova"
+is "$(ls "$m/disks/b.ova")" "app.mf
+app.ovf
+d2.vmdk.raw" "with all that is in it"
+ok "and removed" rm "$m/objects/b.ova"
+is "$(ls "$m/disks")" "" "it is gone"
 done_testing
