@@ -628,10 +628,8 @@ uint64_t pack_life(struct pack *pack)
 
 /* The beginning. */
 
-/* Enough batches to keep all cores busy while the caller is held up or sends
- * zeroes, but with the packers, one a core, not above a quarter of the
- * budget. There is always one of each. Large batches are handed on less often;
- * a small budget gets small ones, so that many writers find room in it. */
+/* Batches to keep all cores busy, with the packers at most a quarter of the
+ * budget, and one of each. Small budgets get small ones, for many writers. */
 static void choose_sizes(struct pack *pack)
 {
 	const struct writer *writer = pack->writer;
@@ -650,6 +648,15 @@ static void choose_sizes(struct pack *pack)
 			min_u64(2ull * cores + 4, room / pack->batch_bytes));
 	if (pack->batches_max < cores)
 		pack->packer_bytes = packer * pack->batches_max;
+}
+
+uint64_t pack_least(struct pool *pool, struct budget *budget,
+		    struct writer *writer)
+{
+	struct pack pack = { .pool = pool, .budget = budget, .writer = writer };
+
+	choose_sizes(&pack);
+	return pack.batch_bytes + pack.packer_bytes;
 }
 
 static int reserve_least(struct pack *pack, const struct patience *patience,

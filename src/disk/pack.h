@@ -25,6 +25,10 @@ struct pool;
 struct sink;
 struct writer;
 
+/* How much of the budget pack_new() takes, whoever is the sink. */
+uint64_t pack_least(struct pool *pool, struct budget *budget,
+		    struct writer *writer);
+
 /* Takes writer and sink over, on success only. Emits the head, which may
  * block. ERR_NOMEM when the budget does not even allow the least, for which it
  * waits with that patience (NULL: not at all). */

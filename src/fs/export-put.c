@@ -142,6 +142,7 @@ int export_begin_stream(struct export *export, uint64_t size,
 		return -1;
 	export->writer = writer;
 	export->stream_max = writer->size_max;
+	args.besides = pack_least(engine_pool(engine), args.budget, writer);
 	args.head_bytes = writer->head_bytes;
 	args.size = writer->object_bytes_max;
 	args.metadata = describe(&known, export, writer, size);

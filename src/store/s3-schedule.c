@@ -42,6 +42,18 @@ uint64_t s3_schedule_part(const struct s3_schedule *schedule,
 	return schedule->equal ? schedule->equal : grown(schedule, number);
 }
 
+uint64_t s3_schedule_fallback(const struct s3_schedule *schedule,
+			      unsigned int number, uint64_t part_bytes,
+			      uint64_t offset)
+{
+	if (number < SPOOLED_FROM || number > S3_PARTS_MAX ||
+	    offset >= schedule->size)
+		return 0;
+	return schedule->size - offset >
+	       (S3_PARTS_MAX - number + 1) * part_bytes ?
+		schedule->fallback : 0;
+}
+
 uint64_t s3_schedule_bytes(const struct s3_schedule *schedule)
 {
 	uint64_t bytes = 0;
@@ -71,25 +83,28 @@ int s3_schedule_init(struct s3_schedule *schedule, uint64_t size,
 		     uint64_t budget, uint64_t scratch, struct error *err)
 {
 	bool is_known = size != SINK_SIZE_UNKNOWN;
-	uint64_t equal;
+	uint64_t equal, spooled = 0;
 
 	*schedule = (struct s3_schedule){
 		.memory_max = min_u64(budget / SHARE / MIB * MIB,
 				      MEMORY_BYTES),
+		.size = size,
 		.budget = budget,
 		.scratch = scratch,
 	};
 	schedule->memory_max = max_u64(schedule->memory_max, S3_PART_MIN);
-	if (is_known && size <= s3_schedule_bytes(schedule))
+	if (scratch / SHARE >= SPOOLED_LEAST)
+		spooled = min_u64(scratch / SHARE / MIB * MIB, SPOOLED_BYTES);
+	if (is_known && size <= s3_schedule_bytes(schedule)) {
+		schedule->fallback = spooled;
 		return 0;
+	}
 	equal = size / S3_PARTS_MAX / MIB * MIB + MIB;
 	if (is_known && equal <= schedule->memory_max) {
 		schedule->equal = equal;
 		return 0;
 	}
-	if (scratch / SHARE >= SPOOLED_LEAST)
-		schedule->spooled = min_u64(scratch / SHARE / MIB * MIB,
-					    SPOOLED_BYTES);
+	schedule->spooled = spooled;
 	if (is_known && size > s3_schedule_bytes(schedule))
 		return s3_schedule_ends(schedule, size - 1, err);
 	return 0;

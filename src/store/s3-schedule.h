@@ -22,7 +22,9 @@ struct s3_schedule {
 	uint64_t memory_max; /* bytes of a part in memory */
 	uint64_t equal;      /* all parts have so many; 0: they grow */
 	uint64_t spooled;    /* those from the 7401st on; 0: as the others */
-	uint64_t budget, scratch; /* as given */
+	uint64_t fallback;   /* the same where memory was too short for parts
+			      * to grow; 0: there is none */
+	uint64_t size, budget, scratch; /* as given */
 };
 
 /* For an object of at most `size` bytes (SINK_SIZE_UNKNOWN: nobody knows), so
@@ -34,6 +36,13 @@ int s3_schedule_init(struct s3_schedule *schedule, uint64_t size,
 /* Bytes of part `number`, from 1; 0: there is no such part. */
 uint64_t s3_schedule_part(const struct s3_schedule *schedule,
 			  unsigned int number, bool *is_spooled);
+
+/* Parts have not grown as they were to, for others have the memory: those of
+ * part_bytes, from `number` on, would not hold what is behind `offset`. Then
+ * this one is spooled and has so many bytes; otherwise 0. */
+uint64_t s3_schedule_fallback(const struct s3_schedule *schedule,
+			      unsigned int number, uint64_t part_bytes,
+			      uint64_t offset);
 
 /* Bytes of all parts together, at most what S3 takes. */
 uint64_t s3_schedule_bytes(const struct s3_schedule *schedule);

@@ -96,17 +96,6 @@ static uint64_t reserve_bytes(const struct s3_sink *self, uint64_t part_bytes)
 						0);
 }
 
-static bool try_reserve(struct s3_sink *self, uint64_t part_bytes)
-{
-	uint64_t bytes = reserve_bytes(self, part_bytes);
-
-	if (!take(self, bytes))
-		return false;
-	self->part_bytes = part_bytes;
-	self->reserved = bytes;
-	return true;
-}
-
 /* For room in the budget, until the store ends. */
 struct waiting {
 	struct retrier *retrier;
@@ -122,9 +111,10 @@ static bool goes_on(void *arg)
 	       (!patience->goes_on || patience->goes_on(patience->arg));
 }
 
-/* The reserve that a sink begins with, perhaps a small one. */
+/* The reserve that a sink begins with, perhaps a small one, and never all that
+ * there is: without what its writer needs besides nothing would come. */
 static int reserve(struct s3_sink *self, const struct patience *patience,
-		   struct error *err)
+		   uint64_t besides, struct error *err)
 {
 	bool is_spooled;
 	uint64_t want = s3_schedule_part(&self->schedule, 1, &is_spooled);
@@ -133,13 +123,16 @@ static int reserve(struct s3_sink *self, const struct patience *patience,
 				   patience };
 	struct patience ours = { patience->wait_ms, goes_on, &waiting };
 
-	if (try_reserve(self, want))
-		return 0;
-	if (budget_reserve_wait(self->budget, reserve_bytes(self, least),
-				"an upload", &ours, err))
-		return -1;
-	self->part_bytes = least;
-	self->reserved = reserve_bytes(self, least);
+	self->part_bytes = want;
+	if (!take(self, reserve_bytes(self, want) + besides)) {
+		self->part_bytes = least;
+		if (budget_reserve_wait(self->budget, besides +
+					reserve_bytes(self, least),
+					"an upload", &ours, err))
+			return -1;
+	}
+	self->reserved = reserve_bytes(self, self->part_bytes);
+	give_back(self, besides);
 	return 0;
 }
 
@@ -346,13 +339,18 @@ static int wait_scratch(struct s3_sink *self, struct s3_buffer *buffer,
 static uint64_t next_bytes(struct s3_sink *self, bool *is_spooled)
 {
 	uint64_t bytes = s3_schedule_part(&self->schedule, self->number + 1,
-					  is_spooled);
+					  is_spooled), fallback;
 
 	if (!bytes || *is_spooled)
 		return bytes;
 	if (bytes > self->part_bytes)
 		grow_reserve(self, bytes);
 	bytes = min_u64(bytes, self->part_bytes);
+	fallback = s3_schedule_fallback(&self->schedule, self->number + 1,
+					bytes, self->sink.position);
+	*is_spooled = fallback;
+	if (fallback)
+		return fallback;
 	return self->number ? bytes : max_u64(bytes, self->head_bytes);
 }
 
@@ -630,7 +628,7 @@ int s3_sink_new(struct sink **out, struct s3_bucket *bucket, const char *key,
 	pthread_cond_init(&self->changed, NULL);
 	if (copy_args(self, key, args, err) ||
 	    s3_target_ask(&self->target, err) ||
-	    reserve(self, &args->patience, err)) {
+	    reserve(self, &args->patience, args->besides, err)) {
 		s3_sink_discard(&self->sink);
 		return -1;
 	}

@@ -49,6 +49,8 @@ struct sink_args {
 			       * known: a hint for the size of parts */
 	struct budget *budget; /* counts what is held until it is stored;
 				* NULL: unbounded */
+	uint64_t besides;      /* of the budget the caller takes so much as
+				* soon as it has the sink: that is left */
 	struct scratch *scratch; /* for parts that memory cannot hold; NULL:
 				  * there is none */
 	const char *const *metadata; /* what is known of the content, like

@@ -23,7 +23,7 @@ from mounted import Mount, environment, need_mounts  # noqa: E402
 
 MIB = 1 << 20
 DATA = random.Random(9).randbytes(150 * MIB)
-MEMORY, SPOOLED, SCRATCH = 40, 48, 80  # MiB
+MEMORY, SPOOLED, SCRATCH = 32, 48, 80  # MiB
 # What the process has besides the budget, in MiB.
 OTHER = 48
 EVER = {"count": None}

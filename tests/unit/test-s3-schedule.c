@@ -5,6 +5,7 @@
  * are, parts are such as S3 takes, and hold what they promise. */
 #include "config.h"
 
+#include "common/checked.h"
 #include "store/s3-multipart.h"
 #include "store/s3-schedule.h"
 #include "store/sink.h"
@@ -185,6 +186,57 @@ static void test_equal(void)
 	}
 }
 
+/* As the sink does it, with parts that never outgrow part_bytes: what all of
+ * them hold, and how many are spooled. */
+static uint64_t crowded(const struct s3_schedule *schedule,
+			uint64_t part_bytes, unsigned int *spooled)
+{
+	uint64_t sum = 0;
+
+	*spooled = 0;
+	for (unsigned int i = 1; i <= S3_PARTS_MAX; i++) {
+		uint64_t bytes = min_u64(part(schedule, i), part_bytes);
+		uint64_t fallback = s3_schedule_fallback(schedule, i, bytes,
+							 sum);
+
+		*spooled += fallback > 0;
+		sum += fallback ? fallback : bytes;
+	}
+	return sum;
+}
+
+/* Others have the memory that larger parts would need. */
+static void test_crowded(void)
+{
+	static const struct {
+		uint64_t size, budget, scratch, part_bytes;
+		unsigned int spooled;
+	} rows[] = {
+		{ 40 * GIB, 64 * MIB, 16 * GIB, S3_PART_MIN, 0 },
+		{ 100 * GIB, 64 * MIB, 16 * GIB, S3_PART_MIN, 26 },
+		{ 100 * GIB, 64 * MIB, 16 * GIB, 8 * MIB, 11 },
+		{ 100 * GIB, 64 * MIB, 16 * GIB, 16 * MIB, 0 },
+		{ 100 * GIB, 64 * MIB, GIB, S3_PART_MIN, 209 },
+		{ 490 * GIB, 256 * MIB, 16 * GIB, S3_PART_MIN, 222 },
+		{ 490 * GIB, 256 * MIB, 16 * GIB, 64 * MIB, 0 },
+	};
+
+	for (size_t i = 0; i < ROWS(rows); i++) {
+		struct s3_schedule schedule;
+		unsigned int spooled;
+		struct error err;
+
+		succeeds(s3_schedule_init(&schedule, rows[i].size,
+					  rows[i].budget, rows[i].scratch,
+					  &err), &err, "known size");
+		ok(crowded(&schedule, rows[i].part_bytes, &spooled) >=
+		   rows[i].size, "%" PRIu64 " bytes fit into parts of %" PRIu64
+		   " and larger ones", rows[i].size, rows[i].part_bytes);
+		is_u64(spooled, rows[i].spooled, "so many of which are "
+		       "spooled");
+	}
+}
+
 static void test_refused(void)
 {
 	struct s3_schedule schedule;
@@ -206,6 +258,7 @@ int main(void)
 	test_capacity();
 	test_all();
 	test_equal();
+	test_crowded();
 	test_refused();
 	return tap_done();
 }

@@ -212,6 +212,32 @@ static void test_reserve(void)
 	world_end(&w);
 }
 
+/* A reserve leaves what its writer needs besides. */
+static void test_besides(void)
+{
+	struct sink_args args = { .size = SINK_SIZE_UNKNOWN,
+				  .besides = 17 * MIB };
+	struct sink *a, *b;
+	struct world w;
+
+	world_begin(&w, 40 * MIB);
+	args.budget = w.budget;
+	succeeds(store_create(&a, w.store, "k", &args, &err), &err, "a sink");
+	is_u64(budget_stats(w.budget).used, 15 * MIB,
+	       "has small parts where more would leave too little");
+	args.besides = 11 * MIB;
+	fails_with(store_create(&b, w.store, "l", &args, &err), &err,
+		   ERR_NOMEM, "an upload needs 27262976 bytes",
+		   "another one would leave too little");
+	args.besides = 10 * MIB;
+	succeeds(store_create(&b, w.store, "l", &args, &err), &err,
+		 "or just enough");
+	sink_discard(a);
+	sink_discard(b);
+	is_u64(budget_stats(w.budget).used, 0, "nothing is kept");
+	world_end(&w);
+}
+
 struct maker {
 	struct world *w;
 	struct sink *sink;
@@ -514,6 +540,7 @@ static void test_full_disk(void)
 int main(void)
 {
 	test_reserve();
+	test_besides();
 	test_wait();
 	test_bounded();
 	test_crowd();
