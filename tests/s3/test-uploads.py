@@ -225,6 +225,40 @@ def check_down(place):
         wait_for(lambda: not place.journals(), "and done")
 
 
+def lists(mount):
+    """Can the bucket be listed?"""
+    try:
+        return os.listdir(mount.path("objects")) is not None
+    except OSError:
+        return False
+
+
+def check_outage(place):
+    """The server goes away as soon as it is mounted, before anything could be
+    aborted: the mount is of use when it is back, and aborts then."""
+    mount = place.mount()
+    file = write_some(mount, "away")
+    wait_for(place.ids, "an upload is open")
+    kill(mount, file)
+    dead = place.journals()
+    place.server.rules({"do": "reset", "op": "abort-upload", "at": "head",
+                        "count": None})
+    with place.mount("store-timeout=2", "ttl=0") as mount:
+        place.server.stop()
+        wait_for(lambda: stats(mount)["failed"], "aborting fails")
+        tap.ok(not lists(mount), "so does all else, and nothing hangs")
+        place.server.start()
+        tap.same(len(place.ids()), 1, "the upload is still there")
+        wait_for(lambda: lists(mount), "what is asked next is answered")
+        write_some(mount, "next").close()
+        tap.same(os.path.getsize(mount.path("objects/next")), 40 * MIB,
+                 "a new object can be written")
+        wait_for(lambda: not place.ids("away"), "the upload is aborted")
+        # The mount has a journal of its own now.
+        wait_for(lambda: dead and not set(dead) & set(place.journals()),
+                 "and struck out")
+
+
 def check_given_up(place):
     """An upload that its own mount could not abort."""
     with place.mount() as mount:
@@ -300,6 +334,7 @@ def main():
             check_before_id(place)
             check_living(place)
             check_down(place)
+            check_outage(place)
             check_given_up(place)
             check_lost_answer(place)
             check_torn(place)
