@@ -26,25 +26,10 @@
 #include "common/packer.h"
 #include "common/pool.h"
 #include "common/zeroes.h"
+#include "disk/batch.h"
 #include "disk/pack.h"
 #include "format/writer.h"
 #include "store/store.h"
-
-#define BATCH_BYTES (1u << 20)
-#define UNITS_MAX   256u /* units of at least 4 KiB */
-
-struct batch {
-	struct job job; /* first: a job is cast to its batch */
-	struct pack *pack;
-	struct batch *next;        /* in the queue, or in the free list */
-	bool is_packed;
-	unsigned int units;        /* whole or begun */
-	uint64_t offsets[UNITS_MAX];
-	uint32_t last_bytes;       /* filled of the last unit */
-	uint8_t *plain, *packed;   /* packed: one slot a unit; NULL without */
-	struct piece pieces[UNITS_MAX];
-	size_t piece_count;
-};
 
 struct pack {
 	struct pool *pool;
@@ -86,34 +71,18 @@ static void free_batch(struct pack *pack, struct batch *batch)
 {
 	if (!batch)
 		return;
-	free(batch->packed);
-	free(batch->plain);
-	free(batch);
+	batch_free(batch);
 	budget_release(pack->budget, pack->batch_bytes);
 }
 
 /* Its memory is reserved already. */
 static int new_batch(struct batch **out, struct pack *pack, struct error *err)
 {
-	const struct writer *writer = pack->writer;
-	struct batch *batch = calloc(1, sizeof(*batch));
-
-	*out = batch;
-	if (!batch) {
+	if (batch_new(out, pack->writer, pack->units_max, err)) {
 		budget_release(pack->budget, pack->batch_bytes);
-		return error_nomem(err);
+		return -1;
 	}
-	batch->pack = pack;
-	batch->plain = reallocarray(NULL, pack->units_max,
-				    writer->unit_bytes);
-	if (writer->packed_max)
-		batch->packed = reallocarray(NULL, pack->units_max,
-					     writer->packed_max);
-	if (!batch->plain || (writer->packed_max && !batch->packed)) {
-		free_batch(pack, batch);
-		*out = NULL;
-		return error_nomem(err);
-	}
+	(*out)->pack = pack;
 	pack->batches++;
 	return 0;
 }
@@ -139,55 +108,13 @@ static struct batch *get_batch(struct pack *pack)
 	pthread_mutex_lock(&pack->lock);
 	batch = take_free(pack);
 	pthread_mutex_unlock(&pack->lock);
-	if (batch || pack->batches >= pack->batches_max ||
-	    !budget_try(pack->budget, pack->batch_bytes) ||
-	    new_batch(&batch, pack, NULL))
-		return batch;
-	batch->last_bytes = pack->writer->unit_bytes;
+	if (!batch && pack->batches < pack->batches_max &&
+	    budget_try(pack->budget, pack->batch_bytes))
+		new_batch(&batch, pack, NULL);
 	return batch;
 }
 
 /* Packing: a job. */
-
-static int pack_units(struct batch *batch, struct packer *packer,
-		      struct error *err)
-{
-	const struct writer *writer = batch->pack->writer;
-	const struct writer_ops *ops = writer->ops;
-	uint8_t *out = batch->packed;
-
-	batch->piece_count = 0;
-	for (unsigned int i = 0; i < batch->units; i++) {
-		bool is_last = i + 1 == batch->units;
-		struct piece *before = batch->piece_count ?
-			&batch->pieces[batch->piece_count - 1] : NULL;
-		struct piece piece = {
-			.offset = batch->offsets[i],
-			.length = is_last ? batch->last_bytes :
-					    writer->unit_bytes,
-			.data = batch->plain + (size_t)i * writer->unit_bytes,
-		};
-
-		if (is_all_zero(piece.data, piece.length))
-			continue;
-		piece.stored = piece.length;
-		if (ops->pack) {
-			if (ops->pack(writer, packer, &piece, out, err))
-				return -1;
-			piece.data = out;
-			out += piece.stored;
-		} else if (before &&
-			   before->offset + before->length == piece.offset &&
-			   (const uint8_t *)before->data + before->length ==
-			   piece.data) {
-			before->length += piece.length;
-			before->stored += piece.stored;
-			continue;
-		}
-		batch->pieces[batch->piece_count++] = piece;
-	}
-	return 0;
-}
 
 static int pack_batch(struct batch *batch, struct error *err)
 {
@@ -198,7 +125,7 @@ static int pack_batch(struct batch *batch, struct error *err)
 	if (pack->writer->packed_max &&
 	    packers_take(&packer, &pack->packers, err))
 		return -1;
-	ret = pack_units(batch, packer, err);
+	ret = batch_pack(batch, pack->writer, packer, err);
 	packers_give(&pack->packers, packer);
 	return ret;
 }
@@ -544,6 +471,34 @@ int pack_try_write(struct pack *pack, const void *data, size_t length,
 	return 0;
 }
 
+bool pack_try_give(struct pack *pack, void **buffer, size_t length)
+{
+	uint32_t unit = pack->writer->unit_bytes;
+	struct batch *batch;
+
+	if (length != BATCH_BYTES || pack->units_max != BATCH_BYTES / unit ||
+	    pack->position % unit || check_going(pack, length, NULL))
+		return false;
+	if (zero_units(pack, *buffer, length) == length) {
+		skip(pack, length);
+		return true;
+	}
+	if (pack->current && pack->current->units)
+		queue_current(pack);
+	if (!pack->current)
+		pack->current = get_batch(pack);
+	batch = pack->current;
+	if (!batch)
+		return false;
+	for (; batch->units < pack->units_max; batch->units++)
+		batch->offsets[batch->units] = pack->position +
+					       (uint64_t)batch->units * unit;
+	batch_swap(batch, buffer);
+	skip(pack, length);
+	queue_current(pack);
+	return true;
+}
+
 /* Wait for a free batch or an error. */
 static void wait_room(struct pack *pack)
 {
@@ -636,12 +591,10 @@ static void choose_sizes(struct pack *pack)
 	uint64_t quarter = budget_stats(pack->budget).limit / 4;
 	unsigned int cores = pool_cores(pack->pool);
 	uint64_t packer = writer->packed_max ? packer_bytes(writer->level) : 0;
-	uint64_t bytes = min_u64(BATCH_BYTES, quarter / 32), room;
+	uint64_t room;
 
-	pack->units_max = (uint32_t)max_u64(1, min_u64(UNITS_MAX,
-					bytes / writer->unit_bytes));
-	pack->batch_bytes = sizeof(struct batch) + (uint64_t)pack->units_max *
-			    (writer->unit_bytes + writer->packed_max);
+	pack->units_max = batch_units(writer, quarter / 32);
+	pack->batch_bytes = batch_memory(writer, pack->units_max);
 	pack->packer_bytes = packer * cores;
 	room = quarter - min_u64(quarter, pack->packer_bytes);
 	pack->batches_max = (unsigned int)max_u64(1,

@@ -12,6 +12,7 @@
 #ifndef VMIEFS_PACK_H
 #define VMIEFS_PACK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,6 +44,11 @@ int pack_write(struct pack *pack, const void *data, size_t length,
 /* Append what fits without waiting; *taken says how much. */
 int pack_try_write(struct pack *pack, const void *data, size_t length,
 		   size_t *taken, struct error *err);
+
+/* Append a whole batch by keeping its buffer (disk/batch.h), which is exchanged
+ * for another one. False where that is not possible, or not now: then nothing
+ * has happened, and pack_try_write() takes the bytes. */
+bool pack_try_give(struct pack *pack, void **buffer, size_t length);
 
 /* Call fn once, as soon as pack_try_write() would take something or fail:
  * perhaps at once in this thread, else in a thread of the pool, where it must

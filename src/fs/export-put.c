@@ -485,10 +485,22 @@ int export_take(struct export *export, struct export_op *op,
 	return settle(export, op, err);
 }
 
-size_t export_try_write(struct export *export, uint64_t offset,
-			const void *data, size_t length)
+/* Without waiting. */
+static size_t try_stream(struct export *export, const void *data,
+			 size_t length, void **buffer)
 {
 	struct error err = { 0 };
+	size_t n = 0;
+
+	note_data(export, data, length);
+	if (buffer && pack_try_give(export->pack, buffer, length))
+		return length;
+	return pack_try_write(export->pack, data, length, &n, &err) ? 0 : n;
+}
+
+size_t export_try_write(struct export *export, uint64_t offset,
+			const void *data, size_t length, void **buffer)
+{
 	uint64_t end;
 	size_t n = 0;
 
@@ -500,11 +512,11 @@ size_t export_try_write(struct export *export, uint64_t offset,
 	export->is_running = true;
 	pthread_mutex_unlock(&export->lock);
 	if (is_next(export, offset) && offset == export->streamed &&
-	    add_u64(offset, length, &end) && end <= export->stream_max &&
-	    !pack_try_write(export->pack, data, length, &n, &err) && n) {
+	    add_u64(offset, length, &end) && end <= export->stream_max)
+		n = try_stream(export, data, length, buffer);
+	if (n) {
 		export->streamed += n;
 		export->last_end = export->streamed;
-		note_data(export, data, n);
 		note_progress(export);
 		export_note_change(export, export->streamed, n);
 	}

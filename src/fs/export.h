@@ -110,9 +110,10 @@ void export_unref(struct export *export); /* NULL is legal */
 void export_close(struct export *export, bool publish);
 
 /* Give the pipeline what it takes at once of a stream; how much that was. 0
- * where it has to go by export_submit(). */
+ * where it has to go by export_submit(). Where the data is all of *buffer
+ * (fs/landing.h), that may be kept, and exchanged for another one. */
 size_t export_try_write(struct export *export, uint64_t offset,
-			const void *data, size_t length);
+			const void *data, size_t length, void **buffer);
 
 void export_submit(struct export *export, struct export_op *op);
 

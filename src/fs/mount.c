@@ -394,6 +394,10 @@ static int serve(struct mounting *m, struct store *store, struct error *err)
 	raise_descriptor_limit();
 	if (fs_new(&server->fs, m->options, store, err))
 		return -1;
+	if (landings_init(&server->landings, err)) {
+		fs_free(server->fs);
+		return -1;
+	}
 	pthread_mutex_init(&server->lock, NULL);
 	pthread_cond_init(&server->idle, NULL);
 	pthread_cond_init(&server->interrupted, NULL);
@@ -408,6 +412,7 @@ static int serve(struct mounting *m, struct store *store, struct error *err)
 	pthread_mutex_destroy(&server->lock);
 	pthread_cond_destroy(&server->idle);
 	pthread_cond_destroy(&server->interrupted);
+	landings_destroy(&server->landings);
 	return ret;
 }
 

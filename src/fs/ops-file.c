@@ -337,10 +337,12 @@ void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
 void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size,
 	      off_t offset, struct fuse_file_info *fi)
 {
-	struct node *node = server_node(server_of(req), ino);
+	struct server *server = server_of(req);
+	struct node *node = server_node(server, ino);
 	struct strbuf text = { .max = 64 };
 	struct error err = { 0 };
 
+	data = landing_data(&server->landings, data);
 	if (handle_of(fi)->export) {
 		write_export(req, handle_of(fi), data, size, (uint64_t)offset);
 		return;

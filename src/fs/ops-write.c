@@ -328,8 +328,11 @@ static void submit(struct call *call)
 void write_export(fuse_req_t req, struct handle *handle, const char *data,
 		  size_t size, uint64_t offset)
 {
-	struct fs *fs = server_of(req)->fs;
-	size_t n = export_try_write(handle->export, offset, data, size);
+	struct server *server = server_of(req);
+	struct fs *fs = server->fs;
+	void **buffer = landing_of(&server->landings, size);
+	size_t n = export_try_write(handle->export, offset, data, size,
+				    buffer);
 	struct call *call;
 
 	fs_count(fs, FS_WRITES, 1);

@@ -173,8 +173,9 @@ static ssize_t io_writev(int fd, struct iovec *iov, int count,
 
 static ssize_t io_read(int fd, void *buf, size_t size, void *userdata)
 {
-	(void)userdata;
-	return read(fd, buf, size);
+	struct server *server = userdata;
+
+	return landing_read(&server->landings, fd, buf, size);
 }
 
 const struct fuse_custom_io server_io = {

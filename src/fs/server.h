@@ -16,6 +16,7 @@
 #include <pthread.h>
 
 #include "fs/fs.h"
+#include "fs/landing.h"
 #include "fs/ring.h"
 
 #define SERVER_READ_MAX (1u << 20) /* bytes in one READ request */
@@ -31,6 +32,7 @@ struct server {
 	pthread_t interrupter; /* call.c */
 	struct ring active;   /* calls */
 	struct ring handles;  /* open files and directories */
+	struct landings landings;
 };
 
 /* What an open file or directory is to us; counted. */

@@ -12,6 +12,7 @@
 #include "common/budget.h"
 #include "common/checked.h"
 #include "common/pool.h"
+#include "disk/batch.h"
 #include "disk/pack.h"
 #include "format/writer.h"
 #include "store/store.h"
@@ -544,6 +545,59 @@ static void test_little_memory(void)
 	budget = usual;
 }
 
+/* Append a batch, by giving its buffer where that is taken. Was it kept? */
+static bool append_batch(struct run *run, const void *from, void **buffer)
+{
+	const void *before = *buffer;
+
+	memcpy(*buffer, from, MIB);
+	if (!pack_try_give(run->pack, buffer, MIB))
+		succeeds(pack_write(run->pack, *buffer, MIB, &err), &err,
+			 "a batch that is copied");
+	return *buffer != before;
+}
+
+static void feed_batches(struct run *run, bool gives)
+{
+	static const unsigned char zeroes[MIB];
+	void *buffer = batch_buffer_new(MIB);
+
+	ok(append_batch(run, data, &buffer) == gives, "a batch is given");
+	succeeds(pack_write(run->pack, data, 64 * KIB, &err), &err, "a unit");
+	ok(append_batch(run, data, &buffer) == gives,
+	   "so is one behind a batch that has begun");
+	ok(!append_batch(run, zeroes, &buffer), "one of zeroes is not kept");
+	succeeds(pack_hole(run->pack, 64 * KIB, &err), &err, "a hole");
+	ok(append_batch(run, data, &buffer) == gives, "one behind a hole is");
+	succeeds(pack_write(run->pack, data, 1000, &err), &err, "some bytes");
+	ok(!append_batch(run, data, &buffer), "not where a unit has begun");
+	ok(!pack_try_give(run->pack, &buffer, MIB - 1), "not a part of one");
+	free(buffer);
+}
+
+/* Where memory is short all is copied; the same comes out. */
+static void test_given(const struct kind *kind)
+{
+	struct budget *usual = budget;
+	struct sink_log want, log;
+	struct run run = run_of(kind, &want), other = run_of(kind, &log);
+
+	succeeds(start(&run, &err), &err, kind->label);
+	feed_batches(&run, false);
+	succeeds(pack_finish_wait(run.pack, NULL, &err), &err, "finished");
+	succeeds(budget_new(&budget, 128 * MIB, &err), &err, "more memory");
+	succeeds(start(&other, &err), &err, kind->label);
+	feed_batches(&other, true);
+	succeeds(pack_finish_wait(other.pack, NULL, &err), &err, "finished");
+	is_u64(budget_stats(budget).used, 0, "all memory is given back");
+	ok(log.size == want.size && !memcmp(log.data, want.data, log.size),
+	   "%s: the same from buffers that were given", kind->label);
+	budget_free(budget);
+	budget = usual;
+	sink_log_free(&want);
+	sink_log_free(&log);
+}
+
 static void make_data(void)
 {
 	uint64_t state = 99;
@@ -577,6 +631,7 @@ int main(void)
 		test_sealed(&kinds[i]);
 		test_unsealed(&kinds[i], calls);
 		test_empty(&kinds[i]);
+		test_given(&kinds[i]);
 	}
 	test_try_write();
 	test_little_memory();
