@@ -226,9 +226,9 @@ static void free_memory(struct pack *pack)
 	pack->packer_bytes = 0;
 }
 
+/* What is left then. */
 static void free_pack(struct pack *pack)
 {
-	free_memory(pack);
 	packers_destroy(&pack->packers);
 	pthread_cond_destroy(&pack->changed);
 	pthread_mutex_destroy(&pack->lock);
@@ -644,6 +644,7 @@ int pack_new(struct pack **out, struct pool *pool, struct budget *budget,
 	if (reserve_least(pack, patience, err) ||
 	    new_batch(&pack->free, pack, err) ||
 	    writer_start(writer, sink, err)) {
+		free_memory(pack);
 		free_pack(pack);
 		return -1;
 	}

@@ -5,7 +5,8 @@
  * buffer of each loop thread, from which its bytes have to be copied before
  * the next one. Here a thread that has seen a write of BATCH_BYTES (that is,
  * a writer of large blocks) gets a buffer of its own for such bytes, which a
- * pipeline can keep: pack_try_give() leaves another in its place.
+ * pipeline can keep: pack_try_give() leaves another in its place. There are as
+ * many as loop threads, at most, beside the budget.
  *
  * Threads: all but init and destroy belong to the loop thread that handles
  * the request. */
