@@ -99,7 +99,8 @@ check_stale() {
 	all s/
 	END
 	for answer in 5 8 11; do
-		like "$(sed -n "${answer}p" "$tmp/out")" "error stale .* a: .*" \
+		like "$(sed -n "${answer}p" "$tmp/out")" \
+			"error stale .* a: .*" \
 			"$1: a source that was replaced"
 	done
 	is "$(tail -n 1 "$tmp/out")" "ok 0" "$1: leaves nothing"
