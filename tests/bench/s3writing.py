@@ -288,10 +288,11 @@ def show_moved(results):
         shares[mine] = {way: median(runs, way) / size * 100
                         for way in ("up", "down")}
         counters = runs[-1]["stats"]
+        copies = counters["store"]["copies"]
         print(f"  {mine}: {shares[mine]['up']:.3f} % of the object sent, "
               f"{shares[mine]['down']:.3f} % received; control/stats: "
               f"scratch peak {counters['writing']['scratch']['peak']}, "
-              f"copied by the server {counters['writing']['bytes_copied']}")
+              f"copied by the server {copies['bytes_copied']}")
     return shares
 
 
