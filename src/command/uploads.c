@@ -15,12 +15,14 @@
 #include "command/text.h"
 #include "commands.h"
 #include "common/jsontext.h"
+#include "store/journal.h"
 
 #define TIME_SIZE 32
 
 struct uploads_options {
 	bool json, abort;
 	uint64_t older_s; /* 0: of any age */
+	char *scratch;    /* NULL: the default */
 	struct remote_options remote;
 };
 
@@ -94,6 +96,8 @@ static void print_row(const struct uploads *uploads,
 	if (upload->parts_are_known)
 		printf("%s in %u part%s, ", text_size(size, upload->bytes),
 		       upload->parts, upload->parts == 1 ? "" : "s");
+	if (upload->is_in_use)
+		printf("in use by a mount, ");
 	printf("id ");
 	text_print(stdout, upload->id);
 	putchar('\n');
@@ -112,6 +116,9 @@ static json_t *make_row(const struct uploads *uploads,
 	if (row && uploads->bucket)
 		json_object_set_new(row, "bucket",
 				    jsontext_new(uploads->bucket));
+	if (row)
+		json_object_set_new(row, "in_use",
+				    json_boolean(upload->is_in_use));
 	if (row && upload->parts_are_known) {
 		json_object_set_new(row, "parts",
 				    json_integer(upload->parts));
@@ -165,8 +172,13 @@ static int take_upload(void *arg, const struct store_upload *upload,
 		if (json_array_append_new(uploads->rows, row))
 			return error_nomem(err);
 	}
-	return uploads->options->abort ?
-		add_victim(uploads, upload, row, err) : 0;
+	if (!uploads->options->abort)
+		return 0;
+	if (!upload->is_in_use)
+		return add_victim(uploads, upload, row, err);
+	if (row)
+		json_object_set_new(row, "aborted", json_false());
+	return 0;
 }
 
 /* Those of one bucket, which are forgotten. */
@@ -270,8 +282,10 @@ static int print_end(struct uploads *uploads)
 	return fflush(stdout);
 }
 
+/* mounts: the journals of this machine's. */
 static int list_source(struct uploads *uploads, const char *source,
-		       struct uploads_options *options, struct error *err)
+		       struct uploads_options *options,
+		       struct journal *mounts, struct error *err)
 {
 	struct store_options store_options;
 	struct store *store;
@@ -282,8 +296,10 @@ static int list_source(struct uploads *uploads, const char *source,
 				 "uploads of parts; give s3://BUCKET[/PREFIX] "
 				 "or, for all buckets, s3://",
 				 (int)strcspn(source, "?"), source);
-	if (remote_fill(&store_options, &options->remote, err) ||
-	    store_open(&store, source, &store_options, err))
+	if (remote_fill(&store_options, &options->remote, err))
+		return -1;
+	store_options.mounts = mounts;
+	if (store_open(&store, source, &store_options, err))
 		return -1;
 	interrupt_watch();
 	ret = store_start(store, err) || store_check(store, err) ? -1 : 0;
@@ -301,6 +317,7 @@ static int run(struct uploads_options *options, char *word)
 {
 	struct uploads uploads = { .options = options };
 	AUTO_FREE char *source = NULL;
+	struct journal *mounts = NULL;
 	struct error err = { 0 };
 	int ret;
 
@@ -313,7 +330,10 @@ static int run(struct uploads_options *options, char *word)
 	uploads.rows = options->json ? json_array() : NULL;
 	ret = remote_take_source(&source, word, &err);
 	if (!ret)
-		ret = list_source(&uploads, source, options, &err);
+		ret = journal_new(&mounts, options->scratch, &err);
+	if (!ret)
+		ret = list_source(&uploads, source, options, mounts, &err);
+	journal_free(mounts);
 	if (ret)
 		fprintf(stderr, "vmiefs uploads: %s\n", err.text);
 	else if (print_end(&uploads)) {
@@ -351,8 +371,13 @@ static const struct option_row uploads_rows[] = {
 	{ .name = "older-than", .type = OPTION_AGE,
 	  .offset = offsetof(struct uploads_options, older_s), .min = 1,
 	  .argument = "AGE", .unit = "seconds", .since = "0.1",
-	  .help = "only those for which nothing was stored for so long: 2h, "
-		  "7d" },
+	  .help = "only those for which nothing was stored for so long "
+		  "(2h, 7d)" },
+	{ .name = "scratch", .type = OPTION_TEXT,
+	  .offset = offsetof(struct uploads_options, scratch),
+	  .argument = "DIR", .fallback_text = "/var/tmp/vmiefs-UID",
+	  .since = "0.1",
+	  .help = "scratch of the mounts whose uploads are left alone" },
 	REMOTE_ROWS(OPTION_LONG, struct uploads_options, remote),
 	{ .name = NULL },
 };

@@ -42,7 +42,7 @@ struct s3_client {
 	bool region_is_given;        /* by the option */
 	atomic_llong clock_ahead_s;  /* the server's, of ours: for signing */
 	atomic_llong seen_ahead_s;   /* the same by its last answer */
-	struct journal *journal;
+	struct journal *journal, *mounts;
 	struct s3_headers headers;   /* of new objects */
 	struct retrier *retrier;
 	struct pool *pool;
@@ -109,6 +109,7 @@ int s3_client_new(struct s3_client **out, const struct store_options *options,
 	client->requester_pays = options->requester_pays;
 	client->unsigned_payload = options->unsigned_payload;
 	client->journal = options->journal;
+	client->mounts = options->mounts;
 	if (http_new(&client->http, &http, err) ||
 	    credentials_new(&client->credentials, client->http, &keys, err) ||
 	    set_endpoint(client, options, err) ||
@@ -633,6 +634,11 @@ int64_t s3_client_seen_time(struct s3_client *client)
 struct journal *s3_client_journal(struct s3_client *client)
 {
 	return client->journal;
+}
+
+struct journal *s3_client_mounts(struct s3_client *client)
+{
+	return client->mounts;
 }
 
 const struct s3_endpoint *s3_client_endpoint(const struct s3_client *client)

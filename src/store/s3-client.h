@@ -46,6 +46,9 @@ const struct s3_headers *s3_client_headers(const struct s3_client *client);
 
 /* Of part uploads; NULL: none is kept. */
 struct journal *s3_client_journal(struct s3_client *client);
+
+/* Of the mounts whose uploads are to be known; NULL: of none. */
+struct journal *s3_client_mounts(struct s3_client *client);
 const struct s3_endpoint *s3_client_endpoint(const struct s3_client *client);
 
 /* Seconds since 1970 by the server's clock: as far as it has to be known to

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/checked.h"
+#include "store/journal.h"
 #include "store/s3-internal.h"
 #include "store/s3-multipart.h"
 #include "store/s3-pending.h"
@@ -79,6 +80,20 @@ static int64_t seconds_since(struct s3_client *client, int64_t ns)
 	return ns > 0 && since > 0 ? since : 0;
 }
 
+/* One that may just be being begun is, too. */
+static bool is_in_use(const struct s3_bucket *bucket,
+		      const struct s3_pending *pending)
+{
+	struct journal *mounts = s3_client_mounts(bucket->client);
+	char server[S3_URL_MAX];
+
+	if (!mounts)
+		return false;
+	s3_endpoint_name(s3_client_endpoint(bucket->client), server);
+	return journal_claim(mounts, server, bucket->name, pending->key,
+			     pending->id) != JOURNAL_FREE;
+}
+
 static int tell(void *arg, const struct s3_pending *pending,
 		struct error *err)
 {
@@ -105,6 +120,7 @@ static int tell(void *arg, const struct s3_pending *pending,
 	found.parts = counting.parts;
 	found.bytes = counting.bytes;
 	found.idle_s = seconds_since(bucket->client, counting.last_ns);
+	found.is_in_use = is_in_use(bucket, pending);
 	return listing->fn(listing->arg, &found, err);
 }
 

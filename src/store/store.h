@@ -58,6 +58,7 @@ struct store_upload {
 	bool parts_are_known; /* what follows */
 	unsigned int parts;
 	uint64_t bytes;
+	bool is_in_use;      /* a mount of those in store_options works on it */
 };
 typedef int store_upload_fn(void *arg, const struct store_upload *upload,
 			    struct error *err);
@@ -183,6 +184,10 @@ struct store_options {
 				   * aborted once store_check() has
 				   * succeeded. Outlives the store; NULL:
 				   * none is kept */
+	struct journal *mounts;   /* journals of the mounts there: which
+				   * uploads they work on is looked up in
+				   * them, and nothing written. Outlives the
+				   * store; NULL: nobody asks */
 	struct store_new_options new_objects;
 };
 

@@ -18,7 +18,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 import tap  # noqa: E402
 from client import Client  # noqa: E402
 from control import Server  # noqa: E402
-from mounted import Mount, need_mounts  # noqa: E402
+from mounted import Mount, need_mounts, run  # noqa: E402
 
 MIB = 1 << 20
 # Failures are tried again after 5 seconds and more.
@@ -324,6 +324,28 @@ def check_torn(place):
                  "one of another store stays")
 
 
+def check_command(place):
+    """vmiefs uploads --abort leaves alone what a living mount works on."""
+    Client(place.server).begin("/one/orphan")
+    with place.mount() as mount:
+        file = write_some(mount, "busy")
+        wait_for(lambda: place.ids("busy"), "an upload is open")
+        time.sleep(2)
+        status, said, _ = run(
+            "vmiefs", "uploads", "s3://one", "--abort", "--older-than=1",
+            "--json", f"--endpoint={place.server.url()}",
+            f"--scratch={place.scratch}")
+        tap.ok(not status, "the command", said)
+        tap.same({row["key"]: (row["in_use"], row["aborted"])
+                  for row in json.loads(said)["uploads"]},
+                 {"busy": (True, False), "orphan": (False, True)},
+                 "sees which of two is in use")
+        file.close()
+        tap.same(os.path.getsize(mount.path("objects/busy")), 40 * MIB,
+                 "whose object is whole")
+    tap.same(place.ids(), [], "nothing is open")
+
+
 def main():
     need_mounts()
     with tempfile.TemporaryDirectory(prefix="vmiefs-test.") as top:
@@ -338,6 +360,7 @@ def main():
             check_given_up(place)
             check_lost_answer(place)
             check_torn(place)
+            check_command(place)
     return tap.done()
 
 
