@@ -663,6 +663,10 @@ int s3_compose(struct store *store, const char *key,
 
 	if (s3_full_key(self, key, c.key, err))
 		return -1;
+	if (compose->total > S3_OBJECT_MAX)
+		return error_set(err, ERR_LIMIT, "objects in S3 have at most "
+				 "%llu bytes, not %llu", S3_OBJECT_MAX,
+				 (unsigned long long)compose->total);
 	if (make_plan(&c, err))
 		return -1;
 	log_debug("%s: %zu parts, %llu bytes fetched, %llu sent", key,

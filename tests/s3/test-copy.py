@@ -459,6 +459,19 @@ class Tests:
         with self.cat(source="s3://") as cat:
             tap.ok(not cat.ask("mkdir", "bucket").ok, "buckets are not made")
 
+    def check_limit(self):
+        """What no object can be is refused before anything is copied."""
+        half = 5 << 39
+        self.server.objects("vms", {"key": "huge", "size": half})
+        with self.cat() as cat:
+            self.server.reset()
+            answer = cat.ask("compose", "sum", "new", f"huge:0:{half}",
+                             f"huge:0:{half}", "=x")
+            tap.ok(answer.kind == "limit" and str(5 << 40) in answer.text,
+                   "more than S3 takes", f"{answer}")
+            tap.same(self.requests().get("create-upload"), None,
+                     "is not begun")
+
 
 def main():
     with tempfile.TemporaryDirectory(prefix="vmiefs-test.") as scratch:
@@ -472,6 +485,7 @@ def main():
             tests.check_removing()
             tests.check_renaming()
             tests.check_prefixes()
+            tests.check_limit()
     return tap.done()
 
 
