@@ -25,7 +25,7 @@
 
 #define BUCKETS        1024
 #define PAGE_BYTES_MIN 4096
-#define PAGE_BYTES_MAX (256 << 10)
+#define PAGE_BYTES_MAX (64 << 10)
 #define RUN_MAX        16 /* pages fetched by one read */
 #define FETCH_THREADS  64
 
@@ -389,6 +389,34 @@ static enum lookup copy_out(struct cached_source *self, uint64_t offset,
 	return HIT;
 }
 
+static bool has_page(struct cached_source *self, uint64_t index)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&self->cache->lock);
+
+	(void)held;
+	return find_page(self->cache, self, index);
+}
+
+/* Many pages cost no more than one where the store is far. They are probably
+ * wanted at both ends of a file, and where the page in front was; elsewhere a
+ * table of a stream may lie alone among data. */
+static void widen(struct cached_source *self, uint64_t *first, uint64_t *last)
+{
+	uint64_t count = self->below->fetch_bytes / self->page_bytes;
+	uint64_t end = (self->source.size - 1) / self->page_bytes;
+	uint64_t group_begin, group_end;
+
+	if (count <= 1)
+		return;
+	group_begin = *first - *first % count;
+	group_end = min_u64(group_begin + count - 1, end);
+	if (group_begin && group_end != end && !has_page(self, *first - 1))
+		return;
+	while (*first > group_begin && !has_page(self, *first - 1))
+		--*first;
+	*last = max_u64(*last, group_end);
+}
+
 /* A page is not there: fetch it and those behind it that are wanted too. 1:
  * look again; 0: [offset, offset + len) was read past the cache, since memory
  * is short or so much is wanted that it is no table. -1 error. */
@@ -399,16 +427,16 @@ static int fetch_missing(struct cached_source *self, uint64_t offset,
 	uint64_t first = offset / self->page_bytes;
 	uint64_t last = (offset + len - 1) / self->page_bytes;
 	struct run run = { .n = 0 };
-	bool there;
 
-	if (last - first < RUN_MAX)
-		make_run(self, first, last, &run);
+	if (last - first < RUN_MAX) {
+		uint64_t begin = first;
+
+		widen(self, &begin, &last);
+		make_run(self, begin, last, &run);
+	}
 	if (run.n)
 		return load_run(self, &run, flags, err) ? -1 : 1;
-	pthread_mutex_lock(&self->cache->lock);
-	there = find_page(self->cache, self, first);
-	pthread_mutex_unlock(&self->cache->lock);
-	if (there)
+	if (has_page(self, first))
 		return 1;
 	return source_read(self->below, offset, buf, len, flags, err);
 }

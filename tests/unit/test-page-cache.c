@@ -137,6 +137,29 @@ static void test_large(void)
 	source_unref(source);
 }
 
+/* Pages are smaller than what one answer may bring: 64 KiB of 256. */
+static void test_groups(void)
+{
+	struct source *source, *view;
+
+	store->fetch_bytes = 16 * PAGE;
+	source = open_source();
+	view = cached(source);
+	read_is(view, 21 * PAGE, 10, 21 * PAGE, "a table among data");
+	log_is("327680+65536 ", "is fetched alone");
+	read_is(view, 24 * PAGE, 10, 24 * PAGE, "what follows it");
+	log_is("393216+131072 ", "comes with what one answer may bring");
+	read_is(view, 16 * PAGE, 10, 16 * PAGE, "what is in front");
+	log_is("262144+65536 ", "alone");
+	read_is(view, 5 * PAGE, 10, 5 * PAGE, "the beginning");
+	log_is("0+262144 ", "with all around it");
+	read_is(view, BYTES - 10, 10, BYTES - 10, "and the end");
+	log_is("524288+131172 ", "as well");
+	source_unref(view);
+	source_unref(source);
+	store->fetch_bytes = PAGE;
+}
+
 static void test_prefetch(void)
 {
 	struct source *source = open_source(), *view = cached(source);
@@ -212,6 +235,7 @@ int main(void)
 	succeeds(page_cache_new(&cache, budget, &err), &err, "cache");
 	test_sharing();
 	test_large();
+	test_groups();
 	test_prefetch();
 	test_prefetch_fails();
 	test_prefetch_near();
