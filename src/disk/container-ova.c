@@ -100,6 +100,7 @@ static int open_disk(struct container *container, size_t i,
 	struct container_disk *disk = &container->disks[i];
 	struct open_args args = container_open_args(container, options,
 						    from->name);
+	unsigned int opened = ova_siblings_opened(container->ova);
 	int ret;
 
 	disk->name = from->name;
@@ -114,6 +115,10 @@ static int open_disk(struct container *container, size_t i,
 		ret = open_empty(&disk->map, from, &disk->error);
 	if (!ret) {
 		compare_capacity(&args, from, disk->map);
+		disk->offset = from->offset;
+		if (!from->is_gzip && !disk->map->parent &&
+		    ova_siblings_opened(container->ova) == opened)
+			disk->stored = from->stored;
 		return 0;
 	}
 	if (disk->error.kind == ERR_IO ||

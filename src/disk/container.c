@@ -227,6 +227,8 @@ static int open_single(struct container *container,
 	ret = open_named(container, name, options, &args, err);
 	source_unref(tables);
 	store_siblings_destroy(&siblings);
+	if (!ret && !ends_in_gz(name) && container_object_count(container) == 1)
+		container->disks[0].stored = container->info.size;
 	return ret;
 }
 

@@ -53,6 +53,8 @@ struct container_disk {
 	const char *name;  /* OVA: member or disk id; else the key's end */
 	struct map *map;   /* NULL where error is set */
 	uint64_t capacity; /* by the OVF, 0 = not known */
+	uint64_t offset, stored; /* the bytes of the object that are all of its
+				  * own container; stored 0: there are none */
 	struct error error; /* OVA: why it cannot be read; without its name */
 };
 

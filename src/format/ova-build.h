@@ -6,6 +6,8 @@
 #ifndef VMIEFS_OVA_BUILD_H
 #define VMIEFS_OVA_BUILD_H
 
+#include <stdatomic.h>
+
 #include "format/ova.h"
 #include "format/ovf.h"
 #include "format/tar.h"
@@ -14,6 +16,7 @@
 struct ova_siblings {
 	struct siblings siblings;
 	const struct ova *ova;
+	atomic_uint opened; /* how often that was asked for */
 };
 
 struct ova {

@@ -175,11 +175,13 @@ static int read_descriptor(struct ova *ova, const struct open_args *args,
 static int ova_siblings_open(struct siblings *siblings, const char *name,
 			     struct source **out, struct error *err)
 {
-	const struct ova *ova = ((struct ova_siblings *)siblings)->ova;
+	struct ova_siblings *self = (struct ova_siblings *)siblings;
+	const struct ova *ova = self->ova;
 	const struct tar_member *member;
 	size_t count;
 
 	*out = NULL;
+	atomic_fetch_add(&self->opened, 1);
 	if (strchr(name, '/') || !strcmp(name, ".") || !strcmp(name, ".."))
 		return error_set(err, ERR_DENIED, "\"%.200s\" is no plain name",
 				 name);
@@ -210,6 +212,11 @@ static int ova_siblings_each(struct siblings *siblings,
 struct siblings *ova_siblings(struct ova *ova)
 {
 	return &ova->siblings.siblings;
+}
+
+unsigned int ova_siblings_opened(const struct ova *ova)
+{
+	return atomic_load(&ova->siblings.opened);
 }
 
 /* Disks. */
@@ -266,9 +273,14 @@ static int join_parts(const struct ova *ova, struct ova_disk *disk,
 	size_t n = 0;
 	int ret = 0;
 
-	if (parts->count == 1)
-		return ova_open_member(&disk->source, ova, parts->members[0],
-				       err);
+	if (parts->count == 1) {
+		const struct tar_member *member = parts->members[0];
+
+		disk->offset = member->offset;
+		disk->stored = member->stored == member->size ? member->size :
+								0;
+		return ova_open_member(&disk->source, ova, member, err);
+	}
 	sources = calloc(parts->count, sizeof(*sources));
 	if (!sources)
 		return error_nomem(err);

@@ -28,6 +28,8 @@ struct ova_disk {
 				* where it has no file; unique; without .raw */
 	struct source *source; /* its stored bytes, chunks joined; borrowed;
 				* NULL for an empty disk or if error is set */
+	uint64_t offset, stored; /* where these are in the OVA, bytes; stored 0:
+				  * in several places, or not all there */
 	uint64_t capacity;     /* bytes by the OVF, 0 = not known */
 	const char *disk_id;   /* ovf:diskId; of the first where several
 				* Disk elements name one file */
@@ -51,6 +53,9 @@ const struct ova_file *ova_file(const struct ova *ova, size_t i);
  * descriptor finds its extents there. Lives as long as the ova; every member
  * can be opened from any thread. */
 struct siblings *ova_siblings(struct ova *ova);
+
+/* How often one of them was asked for so far. */
+unsigned int ova_siblings_opened(const struct ova *ova);
 
 /* OVF contents for `vmiefs info`: name, OS, CPU, memory, NICs, firmware,
  * disks with capacity and device. */

@@ -344,7 +344,8 @@ int export_copy_whole(struct export *export, const struct export_op *op,
 		return 0;
 	piece = (struct store_piece){ .key = self->origin.key,
 				      .info = &self->origin.info,
-				      .length = self->origin.info.size };
+				      .offset = self->origin.offset,
+				      .length = self->origin.stored };
 	if (export->replaces)
 		args.if_match = export->base.etag;
 	export_drop_stream(export);

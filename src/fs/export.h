@@ -67,6 +67,7 @@ struct export_origin {
 	const struct bucket *bucket;
 	char key[STORE_KEY_MAX + 2];
 	struct object_info info;    /* as it was opened */
+	uint64_t offset, stored;    /* of this the disk's container */
 	const char *format, *subformat; /* "raw" twice for plain bytes */
 };
 

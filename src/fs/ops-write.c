@@ -18,7 +18,6 @@
 #include <linux/falloc.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "common/checked.h"
 #include "fs/call.h"
@@ -387,20 +386,15 @@ void resize_export(fuse_req_t req, struct handle *handle, uint64_t size)
 	submit(call);
 }
 
-static bool ends_in_gz(const char *key)
-{
-	size_t len = strlen(key);
-
-	return len >= 3 && !strcasecmp(key + len - 3, ".gz");
-}
-
-/* Is the disk being read all of one object, as it is stored? */
+/* Are the bytes that are read a whole object, or the disk in a container that
+ * the store could copy as it is? */
 static bool copy_origin(struct export_op *op, struct export_origin *origin)
 {
 	const struct call *call = ring_item(op, struct call, op);
 	const struct handle *source = call->source;
 	const struct node *node = source->node;
 	const struct container *container = opened_container(source->opened);
+	const struct container_disk *disk;
 	struct target target;
 
 	if (fs_target(node, &target, origin->key, NULL))
@@ -408,16 +402,21 @@ static bool copy_origin(struct export_op *op, struct export_origin *origin)
 	origin->opened = source->opened;
 	origin->bucket = target.bucket;
 	origin->info = target.info;
+	origin->offset = 0;
+	origin->stored = target.info.size;
 	origin->format = origin->subformat = "raw";
 	if (node->kind == NODE_OBJECT)
 		return true;
-	if (node->kind != NODE_DISK || !container ||
-	    container_object_count(container) != 1 ||
-	    container_disk_count(container) != 1 || ends_in_gz(origin->key))
+	if ((node->kind != NODE_DISK && node->kind != NODE_MEMBER) ||
+	    !container || node->index >= container_disk_count(container))
 		return false;
-	origin->format = node->known->parts[0].format;
-	origin->subformat = node->known->parts[0].subformat;
-	return origin->format && origin->subformat;
+	disk = container_disk(container, node->index);
+	origin->info = *container_info(container);
+	origin->offset = disk->offset;
+	origin->stored = disk->stored;
+	origin->format = node->known->parts[node->index].format;
+	origin->subformat = node->known->parts[node->index].subformat;
+	return origin->stored && origin->format && origin->subformat;
 }
 
 /* The kernel's answer has 32 bits for the length. */

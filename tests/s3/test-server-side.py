@@ -5,7 +5,9 @@
 OVA. By the server's log, no payload goes over the network but what is glued to
 smaller pieces; whatever breaks off leaves nothing."""
 
+import gzip
 import hashlib
+import io
 import json
 import os
 import random
@@ -169,6 +171,36 @@ def test_ova(work):
     work.quiet("an OVA")
 
 
+def test_members(work):
+    """A disk in an OVA is a range of it, unless it is packed once more."""
+    bucket = os.path.join(work.root, "bucket")
+    with tarfile.open(os.path.join(bucket, "x.ova")) as tar:
+        members = {m.name: tar.extractfile(m).read() for m in tar}
+    work.moved()
+    tap.same(cp("--sparse=never", work.disk("x.ova/d1.vmdk.raw"),
+                work.disk("m.vmdk.raw")), 0, "a disk of an OVA is copied")
+    moved = work.moved()
+    tap.ok(moved < MIB, "by the store: only its tables are moved",
+           f"{moved} of {len(members['d1.vmdk'])}")
+    with open(os.path.join(bucket, "m.vmdk"), "rb") as file:
+        tap.ok(file.read() == members["d1.vmdk"], "as it is")
+    tap.ok(same(work.disk("m.vmdk.raw"), b"2"), "it is the same disk")
+    with tarfile.open(os.path.join(bucket, "z.ova"), "w") as tar:
+        for name, data in members.items():
+            if name.endswith(".mf"):
+                continue
+            if name == "d0.vmdk":
+                data = gzip.compress(data)
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    tap.same(cp("--sparse=never", work.disk("z.ova/d0.vmdk.raw"),
+                work.disk("n.vmdk.raw")), 0, "one in gzip is converted")
+    tap.ok(same(work.disk("n.vmdk.raw"), b"1"), "it is the same disk")
+    for name in ("disks/m.vmdk.raw", "disks/n.vmdk.raw", "objects/z.ova"):
+        os.unlink(work.mount.path(name))
+
+
 def test_replace(work):
     """In the place of another one."""
     make_part(work, "y.ova.part", [b"3"])
@@ -241,6 +273,7 @@ def main():
             with work.open():
                 test_copies(work)
                 test_ova(work)
+                test_members(work)
                 test_replace(work)
                 test_interrupted(work)
             with work.open():

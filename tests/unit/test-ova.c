@@ -111,6 +111,8 @@ static void test_plain(void)
 	is_str(ova_disk(ova, 0)->disk_id, "da", "id of the first");
 	is_u64(ova_disk(ova, 0)->capacity, 512, "capacity");
 	holds(ova_disk(ova, 0)->source, "first", "a.vmdk");
+	is_u64(ova_disk(ova, 0)->offset, 3 * 512, "begins there");
+	is_u64(ova_disk(ova, 0)->stored, 5, "and has so many bytes");
 	holds(ova_disk(ova, 1)->source, "second", "b.vmdk");
 	is_str(ova_disk(ova, 2)->name, "empty_1", "an empty disk by its id");
 	ok(!ova_disk(ova, 2)->source && !ova_disk(ova, 2)->error.kind,
@@ -258,6 +260,18 @@ static const struct {
 	  { MAGIC " 0", MAGIC " 1", MAGIC " 2" }, MAGIC " 1" },
 };
 
+/* Bytes of the one member that the disk is, 0 where it is of several. */
+static size_t stored_of(size_t row)
+{
+	const char *want = numbered_rows[row].want;
+
+	for (size_t i = 0; i < 4; i++)
+		if (numbered_rows[row].members[i] &&
+		    !strcmp(numbered_rows[row].members[i], want))
+			return strlen(want);
+	return 0;
+}
+
 static void test_numbered(void)
 {
 	for (size_t i = 0;
@@ -287,6 +301,7 @@ static void test_numbered(void)
 		else
 			holds(disk->source, numbered_rows[i].want,
 			      numbered_rows[i].what);
+		is_u64(disk->stored, stored_of(i), "lies in one place, or not");
 		ova_close(ova);
 	}
 }
