@@ -277,6 +277,34 @@ static int load_run(struct cached_source *self, const struct run *run,
 	return ret;
 }
 
+static bool has_page(struct cached_source *self, uint64_t index)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&self->cache->lock);
+
+	(void)held;
+	return find_page(self->cache, self, index);
+}
+
+/* Many pages cost no more than one where the store is far. They are probably
+ * wanted at both ends of a file, and where the page in front was; elsewhere a
+ * table of a stream may lie alone among data. */
+static void widen(struct cached_source *self, uint64_t *first, uint64_t *last)
+{
+	uint64_t count = self->below->fetch_bytes / self->page_bytes;
+	uint64_t end = (self->source.size - 1) / self->page_bytes;
+	uint64_t group_begin, group_end;
+
+	if (count <= 1)
+		return;
+	group_begin = *first - *first % count;
+	group_end = min_u64(group_begin + count - 1, end);
+	if (group_begin && group_end != end && !has_page(self, *first - 1))
+		return;
+	while (*first > group_begin && !has_page(self, *first - 1))
+		--*first;
+	*last = max_u64(*last, group_end);
+}
+
 /* Prefetching. */
 
 /* What the fetch has to do, unless somebody has taken it. Lock held. */
@@ -335,6 +363,7 @@ static void cached_prefetch(struct source *source, uint64_t offset,
 	uint64_t at = offset / self->page_bytes;
 	uint64_t last = (offset + length - 1) / self->page_bytes;
 
+	widen(self, &at, &last);
 	while (at <= last) {
 		struct fetch *fetch = calloc(1, sizeof(*fetch));
 
@@ -387,34 +416,6 @@ static enum lookup copy_out(struct cached_source *self, uint64_t offset,
 		lru_add(cache, page);
 	}
 	return HIT;
-}
-
-static bool has_page(struct cached_source *self, uint64_t index)
-{
-	AUTO_UNLOCK pthread_mutex_t *held = mutex_locked(&self->cache->lock);
-
-	(void)held;
-	return find_page(self->cache, self, index);
-}
-
-/* Many pages cost no more than one where the store is far. They are probably
- * wanted at both ends of a file, and where the page in front was; elsewhere a
- * table of a stream may lie alone among data. */
-static void widen(struct cached_source *self, uint64_t *first, uint64_t *last)
-{
-	uint64_t count = self->below->fetch_bytes / self->page_bytes;
-	uint64_t end = (self->source.size - 1) / self->page_bytes;
-	uint64_t group_begin, group_end;
-
-	if (count <= 1)
-		return;
-	group_begin = *first - *first % count;
-	group_end = min_u64(group_begin + count - 1, end);
-	if (group_begin && group_end != end && !has_page(self, *first - 1))
-		return;
-	while (*first > group_begin && !has_page(self, *first - 1))
-		--*first;
-	*last = max_u64(*last, group_end);
 }
 
 /* A page is not there: fetch it and those behind it that are wanted too. 1:

@@ -39,15 +39,15 @@ TABLE = {
     "vhd/warn-tail-damaged": ("2 2 132", "2 1 132", "1 1 64", "1 1 64"),
     # The identifier, headers and region tables (320 KiB), then metadata; to
     # open it, where metadata and block table are likely to be with the rest.
-    "vhdx/good-dynamic": ("2 2 512", "4 1 768", "1 1 64", "0 0 0"),
-    "vhdx/good-fixed": ("2 2 512", "4 1 768", "1 1 64", "1 1 64"),
-    "vhdx/good-block-256m": ("2 2 512", "4 1 768", "0 0 0", "0 0 0"),
+    "vhdx/good-dynamic": ("2 2 448", "4 1 704", "1 1 64", "0 0 0"),
+    "vhdx/good-fixed": ("2 2 448", "4 1 704", "1 1 64", "1 1 64"),
+    "vhdx/good-block-256m": ("2 2 448", "4 1 704", "0 0 0", "0 0 0"),
     # The log, and what it changes, is read too, at the first look as well.
-    "vhdx/log-single": ("7 5 2048", "7 4 2048", "2 2 192", "1 1 64"),
+    "vhdx/log-single": ("7 5 1984", "7 4 1984", "2 2 128", "1 1 64"),
     "vmdk/good-sparse": ("1 1 128", "2 1 256", "1 1 64", "0 0 0"),
     "vmdk/good-stream-front": ("1 1 128", "2 1 133", "1 1 65", "0 0 0"),
     # Here the tables lie one page before the footer.
-    "vmdk/big-footer": ("1 1 128", "2 1 132", "2 2 193", "1 1 65"),
+    "vmdk/big-footer": ("1 1 128", "2 1 132", "2 2 129", "1 1 65"),
     "vmdk/big-front": ("1 1 128", "2 1 *", "1 1 65", "1 1 65"),
     "vmdk/good-stream-capacity-late": ("2 2 143", "2 1 143", "1 1 65",
                                        "0 0 0"),
