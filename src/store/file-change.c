@@ -64,7 +64,9 @@ int file_remove(struct store *store, const char *key, const char *if_match,
 	AUTO_FREE char *copy = NULL;
 	const char *name;
 	AUTO_CLOSE int dir = open_parent(self, key, &copy, &name, err);
+	AUTO_CLOSE int lock = if_match ? file_lock_key(self, key) : -1;
 
+	(void)lock;
 	if (dir < 0 || check_match(self, key, if_match, err))
 		return -1;
 	if (unlinkat(dir, name, 0))

@@ -341,6 +341,10 @@ static int give_name(struct file_sink *self, struct error *err)
 
 static int publish(struct file_sink *self, struct error *err)
 {
+	AUTO_CLOSE int lock = self->if_match ?
+		file_lock_key(self->store, self->key) : -1;
+
+	(void)lock;
 	for (int i = 0; i < TRIES; i++) {
 		if (check_target(self, err))
 			return -1;

@@ -15,13 +15,18 @@
 #include <linux/openat2.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/checked.h"
 #include "common/pool.h"
 #include "store/file.h"
+
+#define LOCK_MS    10
+#define LOCK_TRIES 100
 
 struct file_object {
 	struct object object;
@@ -88,6 +93,24 @@ int file_open_key(const struct file_store *self, const char *key, int flags,
 	if (file_check_key(key, err))
 		return -1;
 	return file_open_beneath(self, key, flags, err);
+}
+
+int file_lock_key(const struct file_store *self, const char *key)
+{
+	const struct timespec pause = { .tv_nsec = LOCK_MS * 1000000l };
+	int fd = file_open_key(self, key, O_RDONLY | O_NONBLOCK | O_NOCTTY,
+			       NULL);
+
+	for (int i = 0; fd >= 0 && i < LOCK_TRIES; i++) {
+		if (!flock(fd, LOCK_EX | LOCK_NB))
+			return fd;
+		if (errno != EWOULDBLOCK)
+			break;
+		nanosleep(&pause, NULL);
+	}
+	if (fd >= 0)
+		close(fd);
+	return -1;
 }
 
 static int64_t mtime_ns(const struct stat *st)

@@ -33,6 +33,12 @@ int file_open_key(const struct file_store *self, const char *key, int flags,
 		  struct error *err);
 int file_check_key(const char *key, struct error *err);
 
+/* A lock on what is there, which whoever compares it and then replaces or
+ * removes it takes first: a descriptor to be closed afterwards. -1 where it
+ * cannot be had within a second, since it is only among us; then two daemons
+ * may both find their comparison good. */
+int file_lock_key(const struct file_store *self, const char *key);
+
 bool file_is_hidden(const char *name);
 void file_fill_info(struct object_info *info, const struct stat *st);
 
