@@ -2,6 +2,7 @@
 # Copyright the vmiefs authors
 """Checks of Python tests; they print TAP. End with sys.exit(tap.done())."""
 
+import os
 import shutil
 import signal
 import sys
@@ -54,6 +55,16 @@ def need(*tools):
     for tool in tools:
         if not shutil.which(tool):
             skip_all(f"{tool} is missing")
+
+
+def is_sanitized():
+    """Is this a build that is slower and keeps freed memory?"""
+    path = os.path.join(os.environ.get("top_builddir", "."), "features")
+    try:
+        with open(path, encoding="utf-8") as features:
+            return "san: yes" in features.read()
+    except FileNotFoundError:
+        return False
 
 
 def done():

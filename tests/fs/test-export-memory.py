@@ -38,13 +38,6 @@ def peak_of(mount):
     return 0
 
 
-def is_sanitized():
-    """Is this a build that keeps freed memory?"""
-    path = os.path.join(os.environ["top_builddir"], "features")
-    with open(path, encoding="utf-8") as features:
-        return "san: yes" in features.read()
-
-
 def size_of(name):
     """How large a disk with holes is to be, in GiB."""
     keeps_holes = stores.kind() in ("", "scripted")
@@ -88,7 +81,7 @@ def main():
         tap.ok(peak <= LIMIT, "the budget holds", f"{peak} of {LIMIT}")
         peak = peak_of(mount)
         print(f"# the daemon had {peak >> 20} MiB")
-        if is_sanitized():
+        if tap.is_sanitized():
             tap.skip("the process", "a sanitizer has memory of its own")
         else:
             tap.ok(peak <= LIMIT + OTHER, "so does the process", str(peak))

@@ -29,11 +29,7 @@ BUILD = os.environ.get("top_builddir", ".")
 
 def rss_mib():
     """What the daemon may use at its peak; sanitizers keep freed memory."""
-    try:
-        with open(os.path.join(BUILD, "features"), encoding="ascii") as file:
-            return 512 if "san: yes" in file.read() else 128
-    except FileNotFoundError:
-        return 128
+    return 512 if tap.is_sanitized() else 128
 
 
 SECONDS = float(os.environ.get("TORTURE_SECONDS", "20"))
