@@ -123,6 +123,9 @@ static int reserve(struct s3_sink *self, const struct patience *patience,
 				   patience };
 	struct patience ours = { patience->wait_ms, goes_on, &waiting };
 
+	/* A store that ends takes no new ones. */
+	if (!retrier_pause(waiting.retrier, 0, NULL))
+		return error_set(err, ERR_CANCELLED, "stopped");
 	self->part_bytes = want;
 	if (!take(self, reserve_bytes(self, want) + besides)) {
 		self->part_bytes = least;
